@@ -117,6 +117,7 @@ struct backend_sync {
 struct backend_auth {
     struct backend_op op;
     struct slice user, password; /* user: address as typed */
+    struct slice client;         /* peer's address text, counted against guessing (auth_delay_ms) */
     uint64_t account;            /* result */
     char address[320];           /* result: canonical address */
 };

@@ -12,6 +12,8 @@
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
 
+#include "node/base/buf.h"
+#include "node/base/buf.h"
 #include "node/base/err.h"
 #include "node/base/hash.h"
 #include "node/base/mem.h"
@@ -35,8 +37,10 @@ void store_close(struct store **s);
 /* ---- entries: many commands in one Raft entry ---- */
 
 enum { ENTRY_MAX = 64 * 1024, /* bytes of an entry that holds more than one command */
-       COMMAND_MAX = 4 * 1024 * 1024 };
-/* Entry: u32 magic+version, u32 count, then per command u32 length + packed merlion.Command, zero padded to 8. */
+       COMMAND_MAX = 4 * 1024 * 1024,
+       ENTRY_COMMANDS_MAX = 4096 }; /* MODSEQ = index × this + place in the entry: unique, ascending, below 2^63 */
+/* Entry: u32 magic+version, u32 count, then per command u32 length + packed merlion.Command, zero padded to 8.
+ * begin clears b; the entry is all of b. At least 22 bytes a command with a request id, so ENTRY_MAX keeps to ENTRY_COMMANDS_MAX. */
 void entry_begin(struct buf *b);
 void entry_add(struct buf *b, struct slice command);
 void entry_end(struct buf *b);
