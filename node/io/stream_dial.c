@@ -64,6 +64,7 @@ static void dial_done(struct stream *s)
         if (stream_tls_connect(s, ctx, name) < 0)
             stream_fail(s, ERR_INVALID, "cannot start TLS");
         s->plain_left = 0; /* what was written while connecting is not for the wire in plaintext */
+        stream_reading_update(s);
     } else if (connected) {
         connected(s->arg);
     }
