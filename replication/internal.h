@@ -21,6 +21,10 @@ void identity_close(struct link_identity *id);
  * first (host:port,...), base64 text. mem_free it. */
 int identity_token_make(const char *ca_cert_pem, const char *ca_key_pem, uint64_t cluster_id, uint64_t id, const char *name, const char *advertise,
                         const char *peers, char **token_r, struct err_detail *e);
+/* How long a token made by identity_token_make can be used to join (checked by the joiner; the invitation in the state decides). */
+enum { IDENTITY_TOKEN_MS = 24 * 3600 * 1000 };
+/* This node made the cluster (init): with an empty Raft log it bootstraps Raft with itself as the only voter. */
+bool identity_is_first(const char *data_dir);
 /* The peers written by init (empty) or join: what a node that has no state yet dials. Comma separated; mem_free. */
 char *identity_first_peers(const char *data_dir);
 
