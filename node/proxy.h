@@ -7,8 +7,8 @@
 #include "node/base/slice.h"
 
 enum {
-    PROXY_V1_MAX = 107,    /* with CRLF */
-    PROXY_V2_MAX = 4096,   /* after the 16 fixed bytes; the protocol would allow 65535 */
+    PROXY_V1_MAX = 107,  /* with CRLF */
+    PROXY_V2_MAX = 4096, /* after the 16 fixed bytes; the protocol would allow 65535 */
     PROXY_NETWORKS_MAX = 32,
 };
 
