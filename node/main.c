@@ -1,0 +1,120 @@
+/* maild: one node of a Merlion cluster. */
+#include "node/base/mem.h"
+#include "node/node.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static const char help[] =
+    "maild: one node of a Merlion mail cluster\n"
+    "\n"
+    "  maild --config FILE                  run the node in the foreground\n"
+    "  maild --config FILE --check-config   say whether the file is right, and end\n"
+    "  maild join --config FILE TOKEN       make this node a member of a cluster; TOKEN is what\n"
+    "                                       mailctl member add printed. Then start maild.\n"
+    "  maild --version | --help\n"
+    "\n"
+    "A first node makes the cluster: start maild, then run mailctl cluster init.\n"
+    "SIGTERM hands leadership over, lets sessions end and stops; SIGHUP reads the TLS files and the log level again.\n"
+    "Exit codes: 0 stopped, 1 could not start, 2 wrong usage or configuration, 70 storage or invariant trouble.\n"
+    "See maild(8), maild.conf(5), mailctl(1).\n";
+
+enum { EXIT_OK = 0, EXIT_START = 1, EXIT_USAGE = 2 };
+
+struct arguments {
+    const char *config, *token;
+    bool check, join;
+};
+
+static int usage(const char *what, const char *which)
+{
+    fprintf(stderr, "maild: %s%s%s; see maild --help\n", what, which ? " " : "", which ? which : "");
+    return EXIT_USAGE;
+}
+
+/* -1: go on; else the exit code. */
+static int arguments_parse(int argc, char **argv, struct arguments *a)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            fputs(help, stdout);
+            return EXIT_OK;
+        }
+        if (strcmp(argv[i], "--version") == 0) {
+            puts("maild " MERLION_VERSION);
+            return EXIT_OK;
+        }
+        if (strcmp(argv[i], "--check-config") == 0)
+            a->check = true;
+        else if (strcmp(argv[i], "--config") == 0 && i + 1 < argc)
+            a->config = argv[++i];
+        else if (strcmp(argv[i], "join") == 0 && !a->join)
+            a->join = true;
+        else if (a->join && !a->token && argv[i][0] != '-')
+            a->token = argv[i];
+        else
+            return usage("cannot make sense of", argv[i]);
+    }
+    if (!a->config)
+        return usage("--config FILE is missing", NULL);
+    if (a->join && !a->token)
+        return usage("join needs the token that mailctl member add printed", NULL);
+    return -1;
+}
+
+static int run_join(const struct config *c, const char *token)
+{
+    struct err_detail e = {{0}};
+    if (replication_join(c->data, token, &e)) {
+        fprintf(stderr, "maild: %s\n", e.text);
+        return EXIT_START;
+    }
+    printf("joined: start it with maild --config %s, and watch it with mailctl status --watch\n", c->path);
+    return EXIT_OK;
+}
+
+static int run_node(struct config *c)
+{
+    struct node *n;
+    struct err_detail e = {{0}};
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) { /* a connection is a file */
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    signal(SIGPIPE, SIG_IGN);
+    log_set_level(c->log_level);
+    log_set_json(c->log_json);
+    if (node_start(c, &n, &e)) {
+        fprintf(stderr, "maild: %s\n", e.text);
+        return EXIT_START; /* nothing was promised yet; what is open closes with the process */
+    }
+    int code = node_run(n);
+    node_free(&n);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments a = {0};
+    int code = arguments_parse(argc, argv, &a);
+    if (code >= 0)
+        return code;
+    struct config *c;
+    struct err_detail e = {{0}};
+    if (config_load(a.config, &c, &e)) {
+        fprintf(stderr, "maild: %s\n", e.text);
+        code = EXIT_USAGE;
+    } else if (a.check) {
+        printf("%s: right\n", a.config);
+        code = EXIT_OK;
+    } else if (a.join) {
+        code = run_join(c, a.token);
+    } else {
+        code = run_node(c);
+    }
+    config_free(&c);
+    return code;
+}
