@@ -32,7 +32,7 @@ static void paths(void **state)
         {"<\"ann\"@b>", SMTP_PATH_FORWARD, SMTP_PATH_OK, "ann@b", 9, false},
         {"<\"a\\nn\"@b>", SMTP_PATH_FORWARD, SMTP_PATH_OK, "ann@b", 10, false},
         {"<\"a b\"@b>", SMTP_PATH_FORWARD, SMTP_PATH_OK, "\"a b\"@b", 9, false},
-        {"<\"a>\\\"b\"@b>", SMTP_PATH_FORWARD, SMTP_PATH_OK, "\"a>\\\"b\"@b", 12, false},
+        {"<\"a>\\\"b\"@b>", SMTP_PATH_FORWARD, SMTP_PATH_OK, "\"a>\\\"b\"@b", 11, false},
         {"<\"a@b\"@c>", SMTP_PATH_FORWARD, SMTP_PATH_OK, "\"a@b\"@c", 9, false},
         {"<\"\"@c>", SMTP_PATH_FORWARD, SMTP_PATH_OK, "\"\"@c", 6, false},
         {"<\"a@b>", SMTP_PATH_FORWARD, SMTP_PATH_SYNTAX, "", 0, false},
