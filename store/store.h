@@ -60,9 +60,10 @@ struct store_events {
     void (*result)(void *arg, struct request_id id, struct slice result);
     /* After the commit, once for each mailbox that changed in the batch. */
     void (*mailbox_changed)(void *arg, uint64_t mailbox, uint64_t account);
-    /* A body is referenced by the state now: record is empty, or (small bodies in the command) its blob record. */
+    /* A body is referenced by the state now: record is empty, or (small bodies in the command) its blob record, unchecked and
+     * valid during the call. During store_apply, each time a command that takes effect brings the body. */
     void (*body_referenced)(void *arg, const struct body_hash *hash, uint64_t size, struct slice record);
-    /* A body is no longer referenced. */
+    /* A body is no longer referenced. After the commit, once, and only if nothing in the batch referred to it again. */
     void (*body_freed)(void *arg, const struct body_hash *hash);
     /* Members, settings or domains changed (after the commit). */
     void (*cluster_changed)(void *arg);
@@ -79,6 +80,11 @@ int store_batch_commit(struct store *s);
 void store_batch_abort(struct store *s);
 /* Makes everything committed so far durable (meta page too). Any thread; slow. */
 int store_sync(struct store *s);
+
+/* The canonical form of a mailbox name, appended to out: NFC, "INBOX" in capitals; ERR_INVALID for a name that may
+ * not be. Proposers call it before they put a name into a command. Applying checks all but NFC: Unicode's tables differ between
+ * builds of utf8proc, and replicas must never disagree. Pure; any thread. */
+int store_name_normal(struct slice name, struct buf *out);
 
 /* ---- state as a whole ---- */
 
