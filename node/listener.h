@@ -43,11 +43,11 @@ int listener_address_parse(struct slice text, struct listener_config *c);
 struct listeners;
 
 struct listeners_options {
-    const char *host_name;               /* public name, for banners; copied */
-    const struct session_limits *limits; /* must live on */
-    struct tls *tls;                     /* needed when any listener has TLS */
-    struct metrics *metrics;             /* may be NULL */
-    unsigned connections_max;            /* 0: no limit */
+    const char *host_name;                /* public name, for banners; copied */
+    const struct session_limits *limits;  /* must live on */
+    struct tls *tls;                      /* needed when any listener has TLS */
+    struct metrics *metrics;              /* may be NULL */
+    unsigned connections_max;             /* 0: no limit */
     unsigned connections_per_address_max; /* 0: no limit */
     /* NULL: the real sessions. For tests. */
     struct session *(*session_new)(enum listener_protocol p, struct session_host *h, struct backend *b,

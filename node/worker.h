@@ -19,7 +19,8 @@ struct worker {
     struct list ready;       /* to be pumped, or freed, at this turn of the loop */
     uv_idle_t turn;          /* active while `ready` has any */
     uv_timer_t tick;         /* once a second: idle timers */
-    bool draining;
+    int64_t stop_ms;         /* stopping gives up then */
+    bool stuck;              /* it gave up: the memory must stay */
 };
 
 struct workers_config {
@@ -36,7 +37,8 @@ unsigned workers_count(const struct workers *w);
 struct worker *workers_get(struct workers *w, unsigned i);
 /* The one with the fewest connections; counts one more for it. Any thread. */
 struct worker *workers_assign(struct workers *w);
-/* Ends the threads and waits for them: after listeners_drain is done, or connections are cut. */
+/* Ends the threads and waits for them: after listeners_drain is done, or connections are cut. Operations of sessions
+ * are waited for, at most 5 s: whoever completes them must still run. */
 void workers_free(struct workers **w);
 
 #endif

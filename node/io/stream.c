@@ -62,6 +62,7 @@ static void run_deferred(uv_idle_t *idle)
     if (!s->failed && !s->closing && s->ssl && s->tls_start && s->plain_left == 0) {
         s->tls_start = false;
         stream_tls_feed(s, (struct slice){0});
+        stream_reading_update(s);
     }
     if (s->offer_again && !s->failed && !s->closing && !s->paused) {
         s->offer_again = false;
@@ -170,6 +171,8 @@ void stream_offer(struct stream *s, struct slice data)
         buf_consume(&s->in, used);
     else
         buf_append_slice(&s->in, slice_from(data, used));
+    if (s->rest_is_tls)
+        stream_tls_rest(s);
     s->drop = false;
     if (buf_len(&s->in) == 0)
         buf_close(&s->in); /* an idle connection keeps no buffer */
@@ -241,7 +244,7 @@ void stream_read_max_set(struct stream *s, size_t n)
     stream_resume(s);
 }
 
-static void linger_over(uv_timer_t *t)
+void stream_linger_over(uv_timer_t *t)
 {
     stream_finish(t->data);
 }
@@ -266,7 +269,7 @@ void stream_close(struct stream *s, unsigned linger_ms)
     s->linger.data = s;
     s->linger_open = true;
     s->refs++;
-    uv_timer_start(&s->linger, linger_over, linger_ms, 0);
+    uv_timer_start(&s->linger, stream_linger_over, linger_ms, 0);
     stream_reading_update(s); /* read on to the peer's close: closing over unread input would reset the connection */
     stream_arm(s);
 }

@@ -40,6 +40,9 @@ struct stream *stream_connect(uv_loop_t *loop, const char *address, SSL_CTX *ctx
 /* Starts TLS as a server on an accepted stream. Plaintext that was read and not consumed is dropped; output that is
  * already queued still goes out in plaintext. Takes its own reference of ctx. */
 int stream_tls_accept(struct stream *s, SSL_CTX *ctx);
+/* The same, but what was read and not consumed (called inside `read`: what that call does not consume) is the start of
+ * TLS: for a header ahead of implicit TLS. */
+int stream_tls_accept_rest(struct stream *s, SSL_CTX *ctx);
 /* The same as a client on a connected plain stream (STARTTLS); ends in tls_ready. */
 int stream_tls_connect(struct stream *s, SSL_CTX *ctx, const char *server_name);
 SSL *stream_ssl(struct stream *s); /* NULL without TLS */
@@ -54,6 +57,7 @@ void stream_resume(struct stream *s);         /* read again; offers what was lef
 /* Bytes that may be kept unconsumed, instead of STREAM_READ_MAX. */
 void stream_read_max_set(struct stream *s, size_t n);
 /* Flushes what is queued (at most `linger_ms`), sends close_notify, closes. No event after the call. Frees.
+ * The peer gets a second more (within linger_ms) to close first, so that what we sent last is not lost to a reset.
  * With linger_ms 0 only what the kernel takes at once is sent. */
 void stream_close(struct stream *s, unsigned linger_ms);
 /* Bytes over the wire so far, TLS included. */

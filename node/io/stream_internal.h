@@ -55,9 +55,9 @@ struct stream {
     char *why;
 
     bool up; /* TCP is connected */
-    bool reading, paused, offering, drop, offer_again;
+    bool reading, paused, offering, drop, rest_is_tls, offer_again;
     bool tls_ready; /* handshake done */
-    bool tls_start; /* a client speaks first: drive from the loop */
+    bool tls_start; /* drive from the loop: a client speaks first, or ciphertext is kept */
     bool writing;
     bool above;  /* queued reached STREAM_OUT_LOW */
     bool eof;    /* the peer sends no more */
@@ -76,6 +76,7 @@ void stream_reading_update(struct stream *s);
 /* Offers bytes to the owner, keeps the rest. */
 void stream_offer(struct stream *s, struct slice data);
 void stream_finish(struct stream *s);
+void stream_linger_over(uv_timer_t *t);
 bool stream_input_full(const struct stream *s);
 
 void stream_flush(struct stream *s);
@@ -85,6 +86,8 @@ void stream_chunk_consume(struct stream *s, size_t n);
 
 /* Ciphertext from the socket; empty to go on with what is kept. */
 void stream_tls_feed(struct stream *s, struct slice data);
+/* What is left of `in` is ciphertext. */
+void stream_tls_rest(struct stream *s);
 void stream_tls_encrypt(struct stream *s); /* from chunks into wire */
 void stream_tls_notify(struct stream *s);  /* close_notify into wire */
 bool stream_tls_client(struct stream *s, SSL_CTX *ctx, const char *server_name);

@@ -1,7 +1,7 @@
 /* The output queue. Writers only queue; the loop sends what has gathered by then with few system calls. */
 #include "node/io/stream_internal.h"
 
-enum { IOV_MAX_HERE = 32 };
+enum { IOV_MAX_HERE = 32, GOODBYE_MS = 1000 };
 
 struct slice chunk_slice(const struct chunk *c)
 {
@@ -220,6 +220,8 @@ static void goodbye(struct stream *s)
     if (s->shut || s->finished)
         return;
     s->shut = true;
+    if (uv_timer_get_due_in(&s->linger) > GOODBYE_MS)
+        uv_timer_start(&s->linger, stream_linger_over, GOODBYE_MS, 0);
     s->shutdown.data = s;
     if (uv_shutdown(&s->shutdown, (uv_stream_t *)s->tcp, shut_done) < 0) {
         stream_finish(s);

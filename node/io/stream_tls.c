@@ -57,7 +57,7 @@ static void method_make(void)
     BIO_meth_set_ctrl(method, bio_ctrl);
 }
 
-static int tls_attach(struct stream *s, SSL_CTX *ctx)
+static int tls_attach(struct stream *s, SSL_CTX *ctx, bool keep_rest)
 {
     if (s->ssl || s->failed || s->closing)
         return ERR_INVALID;
@@ -76,8 +76,12 @@ static int tls_attach(struct stream *s, SSL_CTX *ctx)
     SSL_set_options(ssl, SSL_OP_NO_RENEGOTIATION);
     s->ssl = ssl;
     s->plain_left = s->out_n;
-    if (s->offering)
+    if (s->offering && keep_rest)
+        s->rest_is_tls = true;
+    else if (s->offering)
         s->drop = true;
+    else if (keep_rest)
+        stream_tls_rest(s);
     else
         buf_close(&s->in);
     stream_reading_update(s);
@@ -85,9 +89,28 @@ static int tls_attach(struct stream *s, SSL_CTX *ctx)
     return 0;
 }
 
+void stream_tls_rest(struct stream *s)
+{
+    s->rest_is_tls = false;
+    if (buf_len(&s->in) == 0 || s->closing)
+        return;
+    s->cipher = s->in;
+    s->in = (struct buf){0};
+    s->tls_start = true;
+    stream_arm(s);
+}
+
 int stream_tls_accept(struct stream *s, SSL_CTX *ctx)
 {
-    int rc = tls_attach(s, ctx);
+    int rc = tls_attach(s, ctx, false);
+    if (rc == 0)
+        SSL_set_accept_state(s->ssl);
+    return rc;
+}
+
+int stream_tls_accept_rest(struct stream *s, SSL_CTX *ctx)
+{
+    int rc = tls_attach(s, ctx, true);
     if (rc == 0)
         SSL_set_accept_state(s->ssl);
     return rc;
@@ -105,7 +128,7 @@ static bool expect_name(SSL *ssl, const char *name)
 
 int stream_tls_connect(struct stream *s, SSL_CTX *ctx, const char *server_name)
 {
-    int rc = tls_attach(s, ctx);
+    int rc = tls_attach(s, ctx, false);
     if (rc < 0)
         return rc;
     SSL_set_connect_state(s->ssl);
