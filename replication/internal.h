@@ -42,6 +42,7 @@ struct bulk_config {
     void (*fatal)(void *arg, int status, const char *why);
 };
 int bulk_start(const struct bulk_config *c, struct bulk **b_r, struct err_detail *e);
+unsigned bulk_port(const struct bulk *b); /* the one listened on, when the address said 0 */
 void bulk_stop(struct bulk **b); /* blocks; completes what is pending with ERR_CANCELED */
 struct bulk_peer {
     uint64_t id;
