@@ -31,6 +31,7 @@ struct replication_config {
     unsigned write_wait_ms;    /* 30000: how long a write waits for a leader */
     unsigned snapshot_threshold, snapshot_trailing; /* entries: 8192, 16384; 0: default */
     unsigned voters_target;    /* 3 */
+    unsigned replace_after_ms; /* 60000: a voter silent for longer is replaced when a standby has caught up */
     uint64_t disk_reserve_bytes; /* free space below which new mail is refused and leadership given away */
     /* Called (core thread) on events; must not block. */
     void *arg;
