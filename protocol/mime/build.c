@@ -92,7 +92,12 @@ static uint32_t node_add(struct scan *s)
 {
     struct mime_builder *b = s->b;
     uint32_t at = b->n++;
+    if (b->n > b->cap) {
+        b->cap = b->cap ? b->cap * 2 : 8;
+        b->nodes = mem_realloc(b->nodes, b->cap * sizeof(*b->nodes));
+    }
     struct mime_node *n = &b->nodes[at];
+    *n = (struct mime_node){0};
     n->depth = s->depth + 1;
     if (s->depth > 0) {
         struct mime_node *parent = &b->nodes[s->open[s->depth - 1].node];
@@ -165,7 +170,6 @@ void mime_summary_build(struct slice message, struct buf *out)
     if (!message.p)
         message = slice_make("", 0);
     struct mime_builder b = {.message = message, .budget = MIME_BUDGET, .addresses_left = MIME_ADDRESSES_MAX};
-    b.nodes = mem_zalloc(MIME_PARTS_MAX * sizeof(*b.nodes));
     struct scan s = {.b = &b, .lf_only = lf_only(message)};
     part_open(&s, true);
     while (s.at < message.n) {

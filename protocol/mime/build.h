@@ -35,8 +35,8 @@ struct mime_node {
 struct mime_builder {
     struct slice message;
     struct arena arena;
-    struct mime_node *nodes;
-    uint32_t n;
+    struct mime_node *nodes; /* moves when one is added */
+    uint32_t n, cap;
     size_t budget;           /* octets of detail that may still be kept */
     unsigned addresses_left; /* of MIME_ADDRESSES_MAX */
 };

@@ -2,23 +2,23 @@
 
 #include "node/base/err.h"
 #include "protocol/mime/text.h"
-#include "protocol/mime/utf8.h"
+#include "node/base/utf8.h"
 
 #include <errno.h>
 #include <stdio.h>
 
 /* Names that begin so are iconv's business. ISO-2022-CN-EXT is left out: its converter is rare and was unsafe. */
 static const char *const prefixes[] = {
-    "iso-8859-", "iso8859-",    "iso_8859-",   "windows-12", "windows-874", "windows-9", "cp12",    "cp4",   "cp7",
-    "cp8",       "cp9",         "koi8-",       "utf-16",     "utf-32",      "utf-7",     "gb18030", "gbk",   "big5",
-    "euc-",      "iso-2022-jp", "iso-2022-kr", "hz-gb-2312", "tis-620",     "macintosh", "viscii",  "johab", "uhc",
-    "armscii-8", "georgian-ps", "ibm8",        "latin1",     "latin2",      "tcvn"};
+    "iso-8859-", "iso8859-", "iso_8859-", "windows-12",  "windows-874", "windows-9", "cp12",      "cp4",
+    "cp7",       "cp8",      "cp9",       "koi8-",       "utf-16",      "utf-32",    "utf-7",     "gb18030",
+    "gbk",       "big5",     "euc-",      "iso-2022-jp", "iso-2022-kr", "tis-620",   "macintosh", "viscii",
+    "johab",     "uhc",      "armscii-8", "georgian-ps", "ibm8",        "latin1",    "latin2",    "tcvn"};
 
 /* What senders mean by some names: the superset that their software really uses. */
 static const char *const aliases[][2] = {
     {"gb2312", "GB18030"},       {"gb_2312-80", "GB18030"},  {"x-gbk", "GB18030"},     {"shift_jis", "CP932"},
     {"shift-jis", "CP932"},      {"sjis", "CP932"},          {"x-sjis", "CP932"},      {"windows-31j", "CP932"},
-    {"ks_c_5601-1987", "CP949"}, {"ks_c_5601", "CP949"},     {"euc-kr", "CP949"},      {"hz-gb-2312", "HZ"},
+    {"ks_c_5601-1987", "CP949"}, {"ks_c_5601", "CP949"},     {"euc-kr", "CP949"},      {"HZ"},
     {"windows-874", "CP874"},    {"windows-936", "GB18030"}, {"windows-949", "CP949"}, {"windows-932", "CP932"},
     {"windows-950", "BIG5"}};
 
@@ -122,6 +122,8 @@ static size_t clean(struct charset *c, struct slice in, struct buf *out)
 
 void charset_feed(struct charset *c, struct slice in, struct buf *out)
 {
+    if (in.n == 0)
+        return;
     if (buf_len(&c->in) == 0) {
         buf_append_slice(&c->in, slice_from(in, clean(c, in, out)));
         return;

@@ -1,7 +1,7 @@
 #include "protocol/mime/match.h"
 
 #include "node/base/mem.h"
-#include "protocol/mime/utf8.h"
+#include "node/base/utf8.h"
 
 #include <utf8proc.h>
 

@@ -2,7 +2,7 @@
 #include "protocol/mime/summary.h"
 
 #include "protocol/mime/record.h"
-#include "protocol/mime/utf8.h"
+#include "node/base/utf8.h"
 
 /* Long strings go as literals: clients have limits on lines. */
 enum { QUOTED_MAX = 4096 };

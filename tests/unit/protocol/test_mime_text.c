@@ -5,7 +5,7 @@
 #include "protocol/mime/summary.h"
 #include "protocol/mime/text.h"
 #include "protocol/mime/transfer.h"
-#include "protocol/mime/utf8.h"
+#include "node/base/utf8.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -230,6 +230,11 @@ static void test_charsets(void **state)
             expect_buf(&out, charsets[i].expected);
         }
     }
+    struct buf none = {0};
+    assert_int_equal(text_to_utf8(SLICE_LITERAL("utf-8"), slice_make(NULL, 0), &none), 0);
+    assert_int_equal(text_to_utf8(SLICE_LITERAL("koi8-r"), slice_make(NULL, 0), &none), 0);
+    assert_int_equal(buf_len(&none), 0);
+    buf_close(&none);
     static const char *const unknown[] = {"",
                                           "x-none",
                                           "char",
