@@ -1,5 +1,5 @@
-/* Command lines for protocols whose lines end with CRLF and nothing else (SMTP, POP3). Whatever the splits of the input,
- * at most max octets are kept; of a longer line only its end is looked for. One owner, one thread. */
+/* Command lines for protocols whose lines end with CRLF and nothing else (SMTP, POP3). Whatever the splits of the
+ * input, at most max octets are kept; of a longer line only its end is looked for. One owner, one thread. */
 #ifndef PROTOCOL_LINE_H
 #define PROTOCOL_LINE_H
 

@@ -75,7 +75,8 @@ static bool list_valid(const json_t *value)
 
     if (!json_is_array(value) || json_array_size(value) == 0)
         return false;
-    json_array_foreach (value, i, item) {
+    json_array_foreach(value, i, item)
+    {
         if (!json_is_string(item) || json_string_length(item) == 0)
             return false;
     }
@@ -111,7 +112,8 @@ int admin_args_check(const struct admin_verb *verb, json_t *args, struct err_det
     const char *name;
     json_t *value;
 
-    json_object_foreach (args, name, value) {
+    json_object_foreach(args, name, value)
+    {
         const struct admin_arg *a = arg_find(verb, name);
         if (!a)
             return err_set(detail, ERR_INVALID, "%s takes no argument %s", verb->name, name);
@@ -196,7 +198,8 @@ size_t admin_arg_list(const struct admin_request *r, const char *name, const cha
     json_t *list = json_object_get(r->args, name), *item;
     size_t i, n = 0;
 
-    json_array_foreach (list, i, item) {
+    json_array_foreach(list, i, item)
+    {
         if (n < max)
             items_r[n++] = json_string_value(item);
     }

@@ -21,8 +21,8 @@ enum {
     ADMIN_DEPTH_MAX = 32,     /* nesting of a JSON value */
 };
 
-/* Takes the next line out of what has been read: its length including the LF, 0 when more is needed, ERR_TOOBIG (negative) when no line
- * can come of it any more. */
+/* Takes the next line out of what has been read: its length including the LF, 0 when more is needed, ERR_TOOBIG
+ * (negative) when no line can come of it any more. */
 int64_t admin_line_find(struct slice in);
 
 struct admin_request {
@@ -30,8 +30,8 @@ struct admin_request {
     json_t *args; /* object; checked against verb->args */
 };
 
-/* line: with or without its LF. 0; ERR_PROTOCOL (no JSON, no request), ERR_NOTFOUND (verb), ERR_INVALID (arguments: missing,
- * unknown, wrong type). detail says which. The request is to be closed after 0 only. */
+/* line: with or without its LF. 0; ERR_PROTOCOL (no JSON, no request), ERR_NOTFOUND (verb), ERR_INVALID (arguments:
+ * missing, unknown, wrong type). detail says which. The request is to be closed after 0 only. */
 int admin_request_parse(struct slice line, struct admin_request *r_r, struct err_detail *detail);
 void admin_request_close(struct admin_request *r); /* wipes passwords */
 /* Checks args against the verb's table. 0 or ERR_INVALID. */
@@ -39,7 +39,8 @@ int admin_args_check(const struct admin_verb *verb, json_t *args, struct err_det
 /* Appends the line. args: borrowed object, may be NULL. ERR_TOOBIG over ADMIN_LINE_MAX (nothing is appended). */
 int admin_request_write(const char *verb, json_t *args, struct buf *out);
 
-/* The argument, NULL or 0 or false when it is not there; of the type the table says. Valid until admin_request_close. */
+/* The argument, NULL or 0 or false when it is not there; of the type the table says. Valid until admin_request_close.
+ */
 const char *admin_arg_string(const struct admin_request *r, const char *name);
 uint64_t admin_arg_size(const struct admin_request *r, const char *name);
 bool admin_arg_bool(const struct admin_request *r, const char *name);
@@ -50,10 +51,10 @@ enum admin_answer_kind { ADMIN_PROGRESS, ADMIN_OK, ADMIN_ERROR };
 struct admin_answer {
     enum admin_answer_kind kind;
     json_t *root;
-    json_t *data;      /* ADMIN_OK: borrowed from root, may be NULL */
-    const char *text;  /* progress, or error; into root */
-    const char *hint;  /* may be NULL */
-    int code;          /* ADMIN_ERROR: err.h; a name that this build does not know is ERR_INVALID */
+    json_t *data;     /* ADMIN_OK: borrowed from root, may be NULL */
+    const char *text; /* progress, or error; into root */
+    const char *hint; /* may be NULL */
+    int code;         /* ADMIN_ERROR: err.h; a name that this build does not know is ERR_INVALID */
 };
 /* 0 or ERR_PROTOCOL. */
 int admin_answer_parse(struct slice line, struct admin_answer *a_r);

@@ -1,7 +1,8 @@
 /* Everything mailctl can ask of a node: one table. mailctl makes its help, argument checks and tables from it; the node
  * checks requests with it and dispatches on the position of the verb. A handler for each name below is in the node.
  *
- * Arguments arrive as members of the request's "args" object, by name, typed as said. `data` is the member of the answer.
+ * Arguments arrive as members of the request's "args" object, by name, typed as said. `data` is the member of the
+ * answer.
  *
  *   verb              args                                          data
  *   ----------------  --------------------------------------------  -------------------------------------------------
@@ -42,8 +43,8 @@
  *   settings set      name*, value*                                 {"name","value"}  (an empty value removes)
  *   node drain        -                                             {"name"}
  *
- * (* required; "state" of a user is "active" or "locked"; sizes are octets, a quota of 0 is none; *_ms are milliseconds:
- * created_ms since the epoch, uptime_ms a duration, null where unknown.) */
+ * (* required; "state" of a user is "active" or "locked"; sizes are octets, a quota of 0 is none; *_ms are
+ * milliseconds: created_ms since the epoch, uptime_ms a duration, null where unknown.) */
 #ifndef ADMIN_VERBS_H
 #define ADMIN_VERBS_H
 
@@ -62,14 +63,14 @@ struct admin_arg {
     const char *name; /* NULL ends the list */
     enum admin_type type;
     bool required;
-    bool positional;     /* on the command line: by place, otherwise --name VALUE */
+    bool positional; /* on the command line: by place, otherwise --name VALUE */
     bool empty_ok;
     const char *choices; /* space separated, NULL: anything */
     const char *help;
 };
 
 /* How mailctl shows a member of a row. */
-enum admin_format { ADMIN_TEXT, ADMIN_NUMBER, ADMIN_BYTES, ADMIN_DURATION, ADMIN_TIME, ADMIN_JOINED };
+enum admin_format { ADMIN_TEXT, ADMIN_NUMBER, ADMIN_BYTES, ADMIN_QUOTA, ADMIN_DURATION, ADMIN_TIME, ADMIN_JOINED };
 struct admin_column {
     const char *key, *title; /* key NULL ends the list */
     enum admin_format format;
@@ -77,15 +78,16 @@ struct admin_column {
 
 enum { ADMIN_ARGS_MAX = 5, ADMIN_COLUMNS_MAX = 10 };
 struct admin_verb {
-    const char *name;    /* one or two words */
-    const char *summary; /* one line */
-    const char *about;   /* paragraphs for --help */
+    const char *name;     /* one or two words */
+    const char *summary;  /* one line */
+    const char *about;    /* paragraphs for --help */
     const char *examples; /* lines, each a command without leading spaces */
     struct admin_arg args[ADMIN_ARGS_MAX];
-    const char *rows;    /* member of data that is an array of rows, shown as a table; NULL: data itself is one row */
+    const char *rows; /* member of data that is an array of rows, shown as a table; NULL: data itself is one row */
     struct admin_column columns[ADMIN_COLUMNS_MAX];
     const char *confirm; /* what is asked before it is done unless --yes; %s is the first argument; NULL: nothing is */
-    const char *done;    /* said after success when there are no columns; %s is the first argument */
+    const char *done;    /* said after success; %s is the first argument */
+    const char *wait;    /* what --wait waits for; NULL: the verb is done when it answers */
 };
 
 extern const struct admin_verb admin_verbs[];

@@ -22,8 +22,8 @@
 #include "protocol/session.h"
 
 enum {
-    POP3_LINE_MAX = 512,        /* octets of a command (RFC 2449 4 wants at least 255) */
-    POP3_AUTH_LINE_MAX = 12288, /* RFC 5034 4 */
+    POP3_LINE_MAX = 512,           /* octets of a command (RFC 2449 4 wants at least 255) */
+    POP3_AUTH_LINE_MAX = 12288,    /* RFC 5034 4 */
     POP3_IDLE_MS = 10 * 60 * 1000, /* RFC 1939 3 */
 };
 
@@ -67,10 +67,10 @@ struct pop3 {
     size_t message_n, message_cap;
 
     struct backend_body fetch;
-    bool top;            /* TOP: only top_lines of the text */
+    bool top; /* TOP: only top_lines of the text */
     uint64_t top_lines;
     enum pop3_send send;
-    struct bytes *body;  /* SEND_BODY */
+    struct bytes *body;       /* SEND_BODY */
     size_t send_at, send_end; /* octets of body, or messages */
 
     struct write write;

@@ -13,10 +13,9 @@ int sasl_plain_parse(struct slice message, struct sasl_credentials *c_r)
     if (second == rest.n)
         return ERR_INVALID;
 
-    struct sasl_credentials c = {slice_first(message, first), slice_first(rest, second),
-                                 slice_from(rest, second + 1)};
-    if (c.authcid.n == 0 || c.authcid.n > SASL_USER_MAX || c.password.n == 0 ||
-        c.password.n > SASL_PASSWORD_MAX || slice_find(c.password, 0) != c.password.n)
+    struct sasl_credentials c = {slice_first(message, first), slice_first(rest, second), slice_from(rest, second + 1)};
+    if (c.authcid.n == 0 || c.authcid.n > SASL_USER_MAX || c.password.n == 0 || c.password.n > SASL_PASSWORD_MAX ||
+        slice_find(c.password, 0) != c.password.n)
         return ERR_INVALID;
     if (c.authzid.n > 0 && !slice_eq(c.authzid, c.authcid))
         return ERR_DENIED;

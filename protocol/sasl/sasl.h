@@ -30,9 +30,9 @@ int base64_decode(struct slice in, size_t max, struct buf *out);
 struct sasl_credentials {
     struct slice authzid, authcid, password; /* point into the message */
 };
-/* message = [authzid] NUL authcid NUL passwd (RFC 4616 section 2), already out of base64. 0, ERR_INVALID for bytes that are not of
- * that form or over the limits, ERR_DENIED when authzid is neither empty nor equal to authcid (acting for another
- * is not offered). */
+/* message = [authzid] NUL authcid NUL passwd (RFC 4616 section 2), already out of base64. 0, ERR_INVALID for bytes that
+ * are not of that form or over the limits, ERR_DENIED when authzid is neither empty nor equal to authcid (acting for
+ * another is not offered). */
 int sasl_plain_parse(struct slice message, struct sasl_credentials *c_r);
 
 /* ---- an exchange ---- */
@@ -57,8 +57,9 @@ struct sasl {
 /* The mechanisms on offer, as AUTH= or SASL capability lists want them. */
 #define SASL_MECHANISMS "PLAIN LOGIN"
 
-/* Starts over. name: the mechanism, any case. initial: the initial response in base64 when has_initial ("=" is an empty one, RFC 4954
- * section 4, RFC 9051 6.2.2). The challenge, in base64 and without line end, is appended to challenge for SASL_MORE. */
+/* Starts over. name: the mechanism, any case. initial: the initial response in base64 when has_initial ("=" is an empty
+ * one, RFC 4954 section 4, RFC 9051 6.2.2). The challenge, in base64 and without line end, is appended to challenge for
+ * SASL_MORE. */
 enum sasl_result sasl_start(struct sasl *s, struct slice name, bool has_initial, struct slice initial,
                             struct buf *challenge);
 /* line: the client's line without its CRLF. */

@@ -9,7 +9,7 @@ enum command_flag {
     NO_ARGUMENT = 4, /* 501 with one */
     ONLY_LMTP = 8,
     NOT_LMTP = 16,
-    SECRET = 32,     /* may be as long as AUTH may */
+    SECRET = 32, /* may be as long as AUTH may */
 };
 
 struct command {

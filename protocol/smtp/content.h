@@ -1,7 +1,7 @@
-/* A message on its way in by DATA (RFC 5321 4.1.1.4, 4.5.2) or BDAT (RFC 3030): unstuffs dots, finds the end, and holds to the rule
- * that only CRLF ends a line (RFC 5321 2.3.8). A bare CR or LF never ends a line or the message: it is a fault, and the
- * message is refused after its real end. That is what keeps "<LF>.<CRLF>" and its kin from smuggling a second message
- * past a server that reads them otherwise.
+/* A message on its way in by DATA (RFC 5321 4.1.1.4, 4.5.2) or BDAT (RFC 3030): unstuffs dots, finds the end, and holds
+ * to the rule that only CRLF ends a line (RFC 5321 2.3.8). A bare CR or LF never ends a line or the message: it is a
+ * fault, and the message is refused after its real end. That is what keeps "<LF>.<CRLF>" and its kin from smuggling a
+ * second message past a server that reads them otherwise.
  *
  * A line may be longer than the 998 octets of RFC 5322 2.1.1: such mail exists, and storing it harms nobody.
  * After a fault the rest is read and dropped. One owner, one thread; input may be split anywhere. */
@@ -21,7 +21,7 @@ enum smtp_content_state {
     CONTENT_DOT,        /* a dot at the start of a line */
     CONTENT_DOT_CR,     /* and a CR after it */
     CONTENT_LINE,
-    CONTENT_CR,         /* a CR in a line */
+    CONTENT_CR, /* a CR in a line */
 };
 
 struct smtp_content {

@@ -26,8 +26,8 @@ static int mail_param_take(const struct smtp *m, const struct smtp_param *p, str
         return p->value.p && p->value.n <= 20 ? slice_u64(p->value, UINT64_MAX, &r->size) : ERR_INVALID;
     if (slice_ieq(p->name, SLICE_LITERAL("BODY"))) { /* RFC 6152, 3030 */
         r->binary = slice_ieq(p->value, SLICE_LITERAL("BINARYMIME"));
-        bool known = r->binary || slice_ieq(p->value, SLICE_LITERAL("7BIT")) ||
-                     slice_ieq(p->value, SLICE_LITERAL("8BITMIME"));
+        bool known =
+            r->binary || slice_ieq(p->value, SLICE_LITERAL("7BIT")) || slice_ieq(p->value, SLICE_LITERAL("8BITMIME"));
         return known ? 0 : ERR_INVALID;
     }
     if (slice_ieq(p->name, SLICE_LITERAL("SMTPUTF8"))) { /* RFC 6531 */

@@ -21,15 +21,22 @@
 #include "protocol/smtp/trace.h"
 
 enum {
-    SMTP_LINE_MAX = 2048,       /* octets of a command line (RFC 5321 4.5.3.1.4 and extensions) */
-    SMTP_AUTH_LINE_MAX = 12288, /* RFC 4954 4 */
+    SMTP_LINE_MAX = 2048,         /* octets of a command line (RFC 5321 4.5.3.1.4 and extensions) */
+    SMTP_AUTH_LINE_MAX = 12288,   /* RFC 4954 4 */
     SMTP_IDLE_MS = 5 * 60 * 1000, /* RFC 5321 4.5.3.2.7 */
 };
 
-enum smtp_mode { SMTP_MODE_COMMAND, SMTP_MODE_DATA, SMTP_MODE_CHUNK, SMTP_MODE_AUTH, SMTP_MODE_WAIT, SMTP_MODE_CLOSING };
+enum smtp_mode {
+    SMTP_MODE_COMMAND,
+    SMTP_MODE_DATA,
+    SMTP_MODE_CHUNK,
+    SMTP_MODE_AUTH,
+    SMTP_MODE_WAIT,
+    SMTP_MODE_CLOSING
+};
 
 struct smtp_recipient {
-    char *address; /* in the transaction's arena */
+    char *address;   /* in the transaction's arena */
     size_t first, n; /* its accounts in smtp_transaction.accounts */
 };
 

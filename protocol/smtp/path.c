@@ -78,8 +78,8 @@ bool smtp_domain_valid(struct slice s, bool utf8)
     return !utf8 || utf8_valid(s);
 }
 
-/* DQUOTE *( qtext / quoted-pair ) DQUOTE. Writes the content without quotes and backslashes to text. Returns the octets taken, 0 when it
- * is none. */
+/* DQUOTE *( qtext / quoted-pair ) DQUOTE. Writes the content without quotes and backslashes to text. Returns the octets
+ * taken, 0 when it is none. */
 static size_t quoted_take(struct slice in, char *text, size_t max, size_t *n_r)
 {
     size_t n = 0;

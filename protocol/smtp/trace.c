@@ -22,7 +22,9 @@ void smtp_date_write(int64_t ms, struct buf *out)
 void smtp_with_name(const struct smtp_with *w, char name_r[16])
 {
     const char *base = w->lmtp ? (w->utf8 ? "UTF8LMTP" : "LMTP")
-                               : (w->utf8 ? "UTF8SMTP" : w->extended ? "ESMTP" : "SMTP");
+                               : (w->utf8       ? "UTF8SMTP"
+                                  : w->extended ? "ESMTP"
+                                                : "SMTP");
     size_t n = strlen(base);
 
     memcpy(name_r, base, n + 1);
@@ -46,8 +48,7 @@ static void helo_write(const char *helo, struct buf *out)
 {
     for (; *helo; helo++) {
         uint8_t c = (uint8_t)*helo;
-        bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                     strchr("-._:[]", c);
+        bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || strchr("-._:[]", c);
         buf_append_byte(out, plain ? c : '?');
     }
 }

@@ -8,10 +8,10 @@ enum { SMTP_ID_MAX = 48 };
 
 struct smtp_trace {
     const struct session_peer *peer;
-    const char *helo;      /* as the client said it */
-    const char *with;      /* "ESMTPS", … (RFC 3848, RFC 6531 4.3) */
+    const char *helo; /* as the client said it */
+    const char *with; /* "ESMTPS", … (RFC 3848, RFC 6531 4.3) */
     const char *id;
-    const char *for_only;  /* the recipient when there is exactly one, else NULL */
+    const char *for_only; /* the recipient when there is exactly one, else NULL */
     int64_t now_ms;
 };
 
@@ -32,7 +32,7 @@ void smtp_message_id_write(int64_t now_ms, const char *host, struct buf *out);
 void smtp_date_write(int64_t ms, struct buf *out);
 
 struct smtp_header_facts {
-    unsigned received;     /* Received: fields */
+    unsigned received; /* Received: fields */
     bool date, message_id;
 };
 void smtp_header_look(struct slice message, struct smtp_header_facts *f_r);

@@ -1,5 +1,5 @@
-/* A host for one session, as node/ is one: pumps input and output as protocol/session.h says, in simulated time, against the fake
- * backend. For tests of protocols that are lines. */
+/* A host for one session, as node/ is one: pumps input and output as protocol/session.h says, in simulated time,
+ * against the fake backend. For tests of protocols that are lines. */
 #ifndef SUPPORT_CLIENT_H
 #define SUPPORT_CLIENT_H
 
@@ -11,11 +11,11 @@ struct client {
     struct fake_backend *fb;
     struct session *session;
     struct session_peer peer;
-    struct buf out;  /* all that the session said, since client_take */
-    struct buf in;   /* sent and not taken yet */
+    struct buf out; /* all that the session said, since client_take */
+    struct buf in;  /* sent and not taken yet */
     int64_t now_ms;
-    size_t step;     /* > 0: the session is fed at most so many octets at once */
-    bool hold;       /* do not run the backend */
+    size_t step; /* > 0: the session is fed at most so many octets at once */
+    bool hold;   /* do not run the backend */
     bool released;
     bool starttls_done;
     bool stuck;      /* output is not drained: a slow client */

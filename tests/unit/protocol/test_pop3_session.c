@@ -46,8 +46,7 @@ static void login(struct fixture *f)
     f->c.peer.tls = true;
     start(f);
     client_expect(&f->c, "", "+OK Merlion POP3 ready\r\n");
-    client_expect(&f->c, "USER ann@example.org\r\nPASS  se cret \r\n",
-                  "+OK Say PASS\r\n+OK 2 messages, 67 octets\r\n");
+    client_expect(&f->c, "USER ann@example.org\r\nPASS  se cret \r\n", "+OK Say PASS\r\n+OK 2 messages, 67 octets\r\n");
 }
 
 static void before_login(void **state)
@@ -59,9 +58,10 @@ static void before_login(void **state)
     f.c.peer.tls_available = true;
     start(&f);
     client_take(&f.c);
-    client_expect(&f.c, "CAPA\r\n",
-                  "+OK Capabilities\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nSTLS\r\nEXPIRE NEVER\r\n"
-                  "IMPLEMENTATION Merlion-…");
+    client_expect(
+        &f.c, "CAPA\r\n",
+        "+OK Capabilities\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nSTLS\r\nEXPIRE NEVER\r\n"
+        "IMPLEMENTATION Merlion-…");
     client_expect(&f.c, "USER ann@example.org\r\n", "-ERR [SYS/PERM] …");
     client_expect(&f.c, "PASS x\r\n", "-ERR [SYS/PERM] …");
     client_expect(&f.c, "AUTH PLAIN\r\n", "-ERR [SYS/PERM] …");
@@ -236,7 +236,8 @@ static void deletion(void **state)
     login(&f);
     f.c.fb->fail_n[FAKE_WRITE] = 1;
     f.c.fb->fail_status[FAKE_WRITE] = ERR_UNAVAILABLE;
-    client_expect(&f.c, "DELE 1\r\nQUIT\r\n", "+OK Marked\r\n-ERR [SYS/TEMP] Messages are not deleted, try again later\r\n");
+    client_expect(&f.c, "DELE 1\r\nQUIT\r\n",
+                  "+OK Marked\r\n-ERR [SYS/TEMP] Messages are not deleted, try again later\r\n");
     assert_true(f.c.session->closing);
     assert_int_equal(fake_backend_count(f.c.fb, f.inbox), 2);
     client_close(&f.c);
@@ -313,10 +314,14 @@ static void gone_meanwhile(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(before_login), cmocka_unit_test(logins),
-        cmocka_unit_test(listings),     cmocka_unit_test(bodies),
-        cmocka_unit_test(slow_client),  cmocka_unit_test(deletion),
-        cmocka_unit_test(bad_lines_and_shutdown), cmocka_unit_test(gone_meanwhile),
+        cmocka_unit_test(before_login),
+        cmocka_unit_test(logins),
+        cmocka_unit_test(listings),
+        cmocka_unit_test(bodies),
+        cmocka_unit_test(slow_client),
+        cmocka_unit_test(deletion),
+        cmocka_unit_test(bad_lines_and_shutdown),
+        cmocka_unit_test(gone_meanwhile),
     };
     log_set_level(LOG_ERROR + 1);
     return cmocka_run_group_tests(tests, NULL, NULL);

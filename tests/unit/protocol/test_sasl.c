@@ -11,9 +11,15 @@
 static void base64_vectors(void **state)
 {
     static const char *pairs[][2] = {/* RFC 4648 10 */
-                                     {"", ""},           {"f", "Zg=="},       {"fo", "Zm8="},
-                                     {"foo", "Zm9v"},    {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="},
-                                     {"foobar", "Zm9vYmFy"}, {"\xff\xfe\xfd", "//79"}, {"\xfb\xf0", "+/A="}};
+                                     {"", ""},
+                                     {"f", "Zg=="},
+                                     {"fo", "Zm8="},
+                                     {"foo", "Zm9v"},
+                                     {"foob", "Zm9vYg=="},
+                                     {"fooba", "Zm9vYmE="},
+                                     {"foobar", "Zm9vYmFy"},
+                                     {"\xff\xfe\xfd", "//79"},
+                                     {"\xfb\xf0", "+/A="}};
 
     (void)state;
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
@@ -29,8 +35,8 @@ static void base64_vectors(void **state)
 
 static void base64_refused(void **state)
 {
-    static const char *bad[] = {"Z",    "Zg",   "Zg=",  "Zh==", "Zm9=", "====", "Z===", "Zg==Zg==", "Zm 9",
-                                "Zm9-", "=Zg=", "Zg=a", "Zm9v\n", "Zm9v\r\n\r\n", "Zm\xc3v"};
+    static const char *bad[] = {"Z",    "Zg",   "Zg=",  "Zh==", "Zm9=",   "====",         "Z===",   "Zg==Zg==",
+                                "Zm 9", "Zm9-", "=Zg=", "Zg=a", "Zm9v\n", "Zm9v\r\n\r\n", "Zm\xc3v"};
 
     (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

@@ -112,8 +112,14 @@ static void chunks(void **state)
         const char *in;
         unsigned faults;
     } cases[] = {
-        {"", 0},          {"a\r\n", 0},           {".\r\n..\r\n.\r\n", 0},    {"a", 0},
-        {"a\n", SMTP_FAULT_BARE}, {"a\r", SMTP_FAULT_BARE}, {"\r\r\n", SMTP_FAULT_BARE}, {"\n\r\n", SMTP_FAULT_BARE},
+        {"", 0},
+        {"a\r\n", 0},
+        {".\r\n..\r\n.\r\n", 0},
+        {"a", 0},
+        {"a\n", SMTP_FAULT_BARE},
+        {"a\r", SMTP_FAULT_BARE},
+        {"\r\r\n", SMTP_FAULT_BARE},
+        {"\n\r\n", SMTP_FAULT_BARE},
     };
 
     (void)state;

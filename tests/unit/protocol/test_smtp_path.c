@@ -114,10 +114,10 @@ static void params(void **state)
         const char *in;
         int n; /* -1: malformed */
     } cases[] = {
-        {"", 0},           {" ", 0},           {" SIZE=1", 1},    {" SIZE=1 BODY=7BIT SMTPUTF8", 3},
-        {"SIZE=1", -1},    {" SIZE=", -1},     {" =1", -1},       {" SIZE=1 size=2", -1},
-        {" A=b=c", -1},    {" -A", -1},        {" A-B=c", 1},     {" A_B", -1},
-        {" A B C", 3},     {" A B C D E", -1},
+        {"", 0},        {" ", 0},           {" SIZE=1", 1}, {" SIZE=1 BODY=7BIT SMTPUTF8", 3},
+        {"SIZE=1", -1}, {" SIZE=", -1},     {" =1", -1},    {" SIZE=1 size=2", -1},
+        {" A=b=c", -1}, {" -A", -1},        {" A-B=c", 1},  {" A_B", -1},
+        {" A B C", 3},  {" A B C D E", -1},
     };
 
     (void)state;
@@ -131,7 +131,8 @@ static void params(void **state)
 
 static void lines(void **state)
 {
-    static const char in[] = "one\r\n\r\na\rb\nc\r\n0123456789\r\n01234567890\r\n0123456789012345678901234567\r\rx\r\nend\r\n";
+    static const char in[] =
+        "one\r\n\r\na\rb\nc\r\n0123456789\r\n01234567890\r\n0123456789012345678901234567\r\rx\r\nend\r\n";
     static const char *expect[] = {"one", "", "a\rb\nc", "0123456789", NULL, NULL, "end"};
 
     (void)state;

@@ -166,13 +166,19 @@ static void mail_parameters(void **state)
     static const struct {
         const char *param, *reply;
     } cases[] = {
-        {"SIZE=67108864", "250 2.1.0 …"},   {"SIZE=67108865", "552 5.3.4 …"},
+        {"SIZE=67108864", "250 2.1.0 …"},
+        {"SIZE=67108865", "552 5.3.4 …"},
         {"SIZE=99999999999999999999999", "501 5.5.4 …"},
-        {"SIZE", "501 5.5.4 …"},            {"SIZE=1x", "501 5.5.4 …"},
-        {"BODY=7BIT", "250 2.1.0 …"},       {"BODY=9BIT", "501 5.5.4 …"},
-        {"BODY", "501 5.5.4 …"},            {"SMTPUTF8", "250 2.1.0 …"},
-        {"SMTPUTF8=yes", "501 5.5.4 …"},    {"RET=FULL", "555 5.5.4 …"},
-        {"AUTH=<>", "555 5.5.4 …"},         {"SIZE=1 SIZE=2", "501 5.5.4 …"},
+        {"SIZE", "501 5.5.4 …"},
+        {"SIZE=1x", "501 5.5.4 …"},
+        {"BODY=7BIT", "250 2.1.0 …"},
+        {"BODY=9BIT", "501 5.5.4 …"},
+        {"BODY", "501 5.5.4 …"},
+        {"SMTPUTF8", "250 2.1.0 …"},
+        {"SMTPUTF8=yes", "501 5.5.4 …"},
+        {"RET=FULL", "555 5.5.4 …"},
+        {"AUTH=<>", "555 5.5.4 …"},
+        {"SIZE=1 SIZE=2", "501 5.5.4 …"},
     };
     struct fixture f;
     char line[200];
@@ -197,15 +203,16 @@ static void mail_parameters(void **state)
     client_expect(&f.c, "MAIL FROM:<a@b.c>\r\nRCPT TO:<ann@example.org>\r\n", OK_MAIL OK_RCPT);
     f.c.fb->admit_status = ERR_NOSPACE;
     client_expect(&f.c, "DATA\r\n", "452 4.3.1 …");
-    client_expect(&f.c, "BDAT 5 LAST\r\nQUIT\nNOOP\r\n", "452 4.3.1 Not enough storage, try again later\r\n250 2.0.0 Ok\r\n");
+    client_expect(&f.c, "BDAT 5 LAST\r\nQUIT\nNOOP\r\n",
+                  "452 4.3.1 Not enough storage, try again later\r\n250 2.0.0 Ok\r\n");
     end(&f);
 }
 
 /* Nothing of what comes after a false end may ever be read as a command. */
 static void smuggling(void **state)
 {
-    static const char *ends[] = {"\n.\r\n", "\n.\n", "\r.\r\n", "\r.\r", "\r\n.\n", "\r\n.\r", "\n\n.\r\n", "\r\n\n.\r\n",
-                                 "\r\n.\r\r\n", "\r\r\n.\r\n "};
+    static const char *ends[] = {"\n.\r\n", "\n.\n",     "\r.\r\n",     "\r.\r",       "\r\n.\n",
+                                 "\r\n.\r", "\n\n.\r\n", "\r\n\n.\r\n", "\r\n.\r\r\n", "\r\r\n.\r\n "};
 
     (void)state;
     for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
@@ -217,8 +224,9 @@ static void smuggling(void **state)
             client_say(&f.c, "MAIL FROM:<a@b.c>\r\nRCPT TO:<ann@example.org>\r\nDATA\r\n");
             client_take(&f.c);
             bool real = strcmp(ends[i], "\r\r\n.\r\n ") == 0; /* refused, but this one does end it */
-            snprintf(data, sizeof(data), "Subject: x\r\n\r\nhi%sMAIL FROM:<evil@b.c>\r\nRCPT TO:<bob@example.org>\r\n%s",
-                     ends[i], real ? "" : ".\r\n");
+            snprintf(data, sizeof(data),
+                     "Subject: x\r\n\r\nhi%sMAIL FROM:<evil@b.c>\r\nRCPT TO:<bob@example.org>\r\n%s", ends[i],
+                     real ? "" : ".\r\n");
             client_say(&f.c, data);
             const char *got = client_take(&f.c);
             assert_int_equal(strncmp(got, "550 5.6.0 ", 10), 0);
@@ -293,17 +301,21 @@ static void chunking(void **state)
         begin(&f, SMTP_RELAY);
         f.c.step = step;
         client_expect(&f.c, ENVELOPE "BDAT 6\r\nA: b\r\nBDAT 0\r\nBDAT 7 last\r\n\r\n.\r\n\r\nNOOP\r\n",
-                      OK_MAIL OK_RCPT "250 2.0.0 Ok\r\n250 2.0.0 Ok\r\n250 2.0.0 Ok: queued as s1.1\r\n250 2.0.0 Ok\r\n");
+                      OK_MAIL OK_RCPT
+                      "250 2.0.0 Ok\r\n250 2.0.0 Ok\r\n250 2.0.0 Ok: queued as s1.1\r\n250 2.0.0 Ok\r\n");
         struct slice body = inbox(&f, f.ann, 1);
         assert_true(body.n > 13 && memcmp(body.p + body.n - 13, "A: b\r\n\r\n.\r\n\r\n", 13) == 0);
         /* A zero LAST ends it; DATA and RCPT do not mix with chunks. */
         client_expect(&f.c, ENVELOPE "BDAT 6\r\nA: b\r\nDATA\r\nRCPT TO:<bob@example.org>\r\nBDAT 0 LAST\r\n",
-                      OK_MAIL OK_RCPT "250 2.0.0 Ok\r\n503 5.5.1 Use BDAT for this message\r\n503 5.5.1 Not after BDAT\r\n"
-                                      "250 2.0.0 Ok: queued as s1.2\r\n");
+                      OK_MAIL OK_RCPT
+                      "250 2.0.0 Ok\r\n503 5.5.1 Use BDAT for this message\r\n503 5.5.1 Not after BDAT\r\n"
+                      "250 2.0.0 Ok: queued as s1.2\r\n");
         /* Bare LF: only in binary mail. */
         client_expect(&f.c, ENVELOPE "BDAT 3 LAST\r\na\nbNOOP\r\n",
-                      OK_MAIL OK_RCPT "550 5.6.0 Message has a CR or LF that is not part of a CRLF\r\n250 2.0.0 Ok\r\n");
-        client_expect(&f.c, "MAIL FROM:<a@b.c> BODY=BINARYMIME\r\nRCPT TO:<ann@example.org>\r\nDATA\r\nBDAT 3 LAST\r\na\nb",
+                      OK_MAIL OK_RCPT
+                      "550 5.6.0 Message has a CR or LF that is not part of a CRLF\r\n250 2.0.0 Ok\r\n");
+        client_expect(&f.c,
+                      "MAIL FROM:<a@b.c> BODY=BINARYMIME\r\nRCPT TO:<ann@example.org>\r\nDATA\r\nBDAT 3 LAST\r\na\nb",
                       OK_MAIL OK_RCPT "503 5.5.1 Use BDAT for this message\r\n250 2.0.0 Ok: queued as s1.4\r\n");
         /* A refused chunk is taken off the stream, never run. */
         client_expect(&f.c, "BDAT 6 LAST\r\nQUIT\r\nNOOP\r\n", "503 5.5.1 Say MAIL first\r\n250 2.0.0 Ok\r\n");
@@ -359,7 +371,8 @@ static void lmtp(void **state)
     fake_backend_address(f.c.fb, "all@example.org", RECIPIENT_LOCAL, both, 2);
     client_expect(&f.c, "EHLO x\r\n", "500 5.5.2 …");
     client_expect(&f.c, "MAIL FROM:<>\r\nRCPT TO:<x@example.org>\r\nDATA\r\nRSET\r\n",
-                  OK_MAIL "550 5.1.1 <x@example.org> no such user here\r\n503 5.5.1 No valid recipients\r\n250 2.0.0 Ok\r\n");
+                  OK_MAIL
+                  "550 5.1.1 <x@example.org> no such user here\r\n503 5.5.1 No valid recipients\r\n250 2.0.0 Ok\r\n");
     fake_backend_quota(f.c.fb, f.ann, 1);
     client_expect(&f.c,
                   "MAIL FROM:<>\r\nRCPT TO:<ann@example.org>\r\nRCPT TO:<bob@example.org>\r\n"
@@ -418,7 +431,8 @@ static void starttls_and_auth(void **state)
     client_expect(&f.c, "c2VjcmV0\r\n", "235 2.7.0 Authenticated\r\n");
     assert_string_equal(f.c.session->user, "ann@example.org");
     client_expect(&f.c, "AUTH PLAIN\r\n", "503 5.5.1 Authenticated already\r\n");
-    client_expect(&f.c, "MAIL FROM:<ann@example.org> AUTH=<>\r\nRCPT TO:<x@foreign.example>\r\nRCPT TO:<bob@example.org>\r\n",
+    client_expect(&f.c,
+                  "MAIL FROM:<ann@example.org> AUTH=<>\r\nRCPT TO:<x@foreign.example>\r\nRCPT TO:<bob@example.org>\r\n",
                   OK_MAIL "550 5.7.1 <x@foreign.example> relaying denied: not a domain of this server\r\n" OK_RCPT);
     client_expect(&f.c, "DATA\r\n", GO);
     client_expect(&f.c, "Subject: no date\r\n\r\nDate: body\r\n.\r\n", "250 2.0.0 …");
@@ -448,8 +462,9 @@ static void too_many_logins(void **state)
     for (unsigned i = 1; i < f.limits.auth_tries_max; i++)
         client_expect(&f.c, "AUTH PLAIN AGFubkBleGFtcGxlLm9yZwB3cm9uZw==\r\n",
                       "535 5.7.8 Name or password is wrong\r\n");
-    client_expect(&f.c, "AUTH PLAIN AGFubkBleGFtcGxlLm9yZwB3cm9uZw==\r\n",
-                  "535 5.7.8 Name or password is wrong\r\n421 4.7.0 mx.example.org Too many failed logins, closing\r\n");
+    client_expect(
+        &f.c, "AUTH PLAIN AGFubkBleGFtcGxlLm9yZwB3cm9uZw==\r\n",
+        "535 5.7.8 Name or password is wrong\r\n421 4.7.0 mx.example.org Too many failed logins, closing\r\n");
     assert_true(f.c.session->closing);
     end(&f);
 }
@@ -544,14 +559,22 @@ static void big_message(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(greeting_and_help), cmocka_unit_test(delivery_in_pieces),
-        cmocka_unit_test(recipients),        cmocka_unit_test(mail_parameters),
-        cmocka_unit_test(smuggling),         cmocka_unit_test(bad_lines),
-        cmocka_unit_test(nul_size_and_loop), cmocka_unit_test(chunking),
-        cmocka_unit_test(failed_writes),     cmocka_unit_test(lmtp),
-        cmocka_unit_test(starttls_and_auth), cmocka_unit_test(too_many_logins),
-        cmocka_unit_test(shutdown_and_timeout), cmocka_unit_test(gone_meanwhile),
-        cmocka_unit_test(helo_is_tamed),     cmocka_unit_test(big_message),
+        cmocka_unit_test(greeting_and_help),
+        cmocka_unit_test(delivery_in_pieces),
+        cmocka_unit_test(recipients),
+        cmocka_unit_test(mail_parameters),
+        cmocka_unit_test(smuggling),
+        cmocka_unit_test(bad_lines),
+        cmocka_unit_test(nul_size_and_loop),
+        cmocka_unit_test(chunking),
+        cmocka_unit_test(failed_writes),
+        cmocka_unit_test(lmtp),
+        cmocka_unit_test(starttls_and_auth),
+        cmocka_unit_test(too_many_logins),
+        cmocka_unit_test(shutdown_and_timeout),
+        cmocka_unit_test(gone_meanwhile),
+        cmocka_unit_test(helo_is_tamed),
+        cmocka_unit_test(big_message),
     };
     log_set_level(LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
