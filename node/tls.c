@@ -22,7 +22,7 @@ static const char ciphers[] = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA
 
 static int openssl_error(struct err_detail *e, const char *what, const char *path)
 {
-    unsigned long code = ERR_peek_last_error();
+    unsigned long code = ERR_peek_error();
     const char *reason = code ? ERR_reason_error_string(code) : NULL;
     int rc = err_set(e, ERR_INVALID, "%s %s: %s", what, path, reason ? reason : "unusable");
     ERR_clear_error();
