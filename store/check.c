@@ -41,14 +41,6 @@ static bool text_valid(struct slice s)
     return true;
 }
 
-bool utf8_valid(struct slice s)
-{
-    while (s.n)
-        if (utf8_next(&s) < 0)
-            return false;
-    return true;
-}
-
 struct slice ascii_lower(struct arena *a, struct slice in)
 {
     uint8_t *p = arena_alloc(a, in.n ? in.n : 1);

@@ -9,6 +9,7 @@
 #ifndef STORE_STATE_H
 #define STORE_STATE_H
 
+#include "node/base/utf8.h"
 #include "node/base/list.h"
 #include "node/base/task.h" /* container_of */
 #include "store/command.pb-c.h"
@@ -160,7 +161,6 @@ enum request_seen batch_request_find(struct store *s, const struct request_id *i
 void batch_request_put(struct store *s, const struct request_id *id, struct slice result);
 
 /* ---- check.c: pure ---- */
-bool utf8_valid(struct slice s);
 /* Canonical form (ASCII lower case) in the arena; false when it is no address or domain. */
 bool address_check(struct arena *a, struct slice in, struct slice *out_r);
 bool domain_check(struct arena *a, struct slice in, struct slice *out_r);
