@@ -83,7 +83,8 @@ int blob_open(const char *dir, const struct blob_options *o, struct blob_log **b
     pthread_cond_init(&b->work, NULL);
     pthread_cond_init(&b->moved, NULL);
     err = segments_open(&b->segments, bodies, b->o.no_sync, e);
-    int index_err = index_open(&b->index, local, b->o.no_sync, segments_last(&b->segments) != 0, err ? NULL : e);
+    int index_err =
+        index_open(&b->index, local, b->o.no_sync, segments_last(&b->segments) != 0, b->o.now_ms(), err ? NULL : e);
     if (!err)
         err = index_err;
     if (!err)
@@ -94,8 +95,8 @@ int blob_open(const char *dir, const struct blob_options *o, struct blob_log **b
         destroy(&b);
         return err;
     }
-    if (b->index.crashed)
-        b->collect_from_ms = b->o.now_ms() + b->o.lease_ms;
+    if (b->index.crashed_ms)
+        b->collect_from_ms = b->index.crashed_ms + b->o.lease_ms;
     index_start(&b->index);
     blob_writer_start(b);
     *b_r = b;
@@ -139,11 +140,13 @@ void blob_damaged(struct blob_log *b, const struct body_hash *hash, const struct
         return;
     char name[2 * BODY_HASH_SIZE + 1];
     hex_encode(slice_make(hash->b, BODY_HASH_SIZE), name);
-    log_event(LOG_ERROR, "body damaged", LOG_S("hash", name), LOG_U("segment", place->segment), LOG_U("offset", place->offset));
+    log_event(LOG_ERROR, "body damaged", LOG_S("hash", name), LOG_U("segment", place->segment),
+              LOG_U("offset", place->offset));
     atomic_fetch_add(&b->corrupt, 1);
 }
 
-int blob_place_read(struct blob_log *b, const struct body_hash *hash, const struct blob_place *place, struct bytes **record_r)
+int blob_place_read(struct blob_log *b, const struct body_hash *hash, const struct blob_place *place,
+                    struct bytes **record_r)
 {
     struct segment *s;
     struct body_hash found;

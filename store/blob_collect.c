@@ -1,5 +1,6 @@
-/* Freeing space. A pass over the index counts the live bytes of each full segment; the sparsest is then copied out, and removed when the
- * index has durably forgotten it. A body is live when the state refers to it, or while its lease lasts. */
+/* Freeing space. A pass over the index counts the live bytes of each full segment; the sparsest is then copied out, and
+ * removed when the index has durably forgotten it. A body is live when the state refers to it, or while its lease
+ * lasts. */
 #include "store/blob_log.h"
 
 #include "node/base/log.h"
@@ -64,7 +65,8 @@ static void places_each(struct collector *c,
     mem_free(place);
 }
 
-static void count_one(struct collector *c, const struct body_hash *hash, const struct blob_place *place, uint32_t number)
+static void count_one(struct collector *c, const struct body_hash *hash, const struct blob_place *place,
+                      uint32_t number)
 {
     (void)number;
     struct segment_use *u = use_of(c->b, place->segment);

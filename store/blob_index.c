@@ -99,7 +99,8 @@ static void kick(struct blob_index *x)
     pthread_mutex_unlock(&x->wait_lock);
 }
 
-int index_update(struct blob_index *x, const struct body_hash *hash, bool (*change)(void *arg, struct blob_row *row), void *arg)
+int index_update(struct blob_index *x, const struct body_hash *hash, bool (*change)(void *arg, struct blob_row *row),
+                 void *arg)
 {
     for (;;) {
         /* LMDB is read outside the lock; its answer holds if no table was dropped into it since. */
@@ -208,8 +209,8 @@ static bool place_add(void *arg, const struct body_hash *hash, MDB_val value)
     return p->n < p->max;
 }
 
-size_t index_places(struct blob_index *x, const struct body_hash *after, struct body_hash *hash, struct blob_place *place,
-                    size_t max)
+size_t index_places(struct blob_index *x, const struct body_hash *after, struct body_hash *hash,
+                    struct blob_place *place, size_t max)
 {
     struct places p = {hash, place, 0, max};
     if (max)
@@ -227,10 +228,12 @@ struct merge {
 
 static int slot_cmp(const void *a, const void *b)
 {
-    return memcmp(((const struct blob_table_slot *)a)->hash.b, ((const struct blob_table_slot *)b)->hash.b, BODY_HASH_SIZE);
+    return memcmp(((const struct blob_table_slot *)a)->hash.b, ((const struct blob_table_slot *)b)->hash.b,
+                  BODY_HASH_SIZE);
 }
 
-static void rows_take(struct merge *m, const struct blob_table *t, const struct blob_table *newer, const struct body_hash *after)
+static void rows_take(struct merge *m, const struct blob_table *t, const struct blob_table *newer,
+                      const struct body_hash *after)
 {
     for (size_t i = 0; i < t->cap; i++) {
         const struct blob_table_slot *s = &t->slots[i];

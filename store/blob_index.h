@@ -1,13 +1,15 @@
 /* Where each body is and which are missing: LMDB in DIR/local, and in memory what is newer. Local to the node.
  *
- *   an update goes into table `now`; a step (every second, or 1,000 rows) makes it table `writing`, writes that and the position in one
- *   durable transaction, and drops it.   A look-up asks now, writing, LMDB: in this order nothing is ever overlooked.
+ *   an update goes into table `now`; a step (every second, or 1,000 rows) makes it table `writing`, writes that and the
+ * position in one durable transaction, and drops it.   A look-up asks now, writing, LMDB: in this order nothing is ever
+ * overlooked.
  *
- *   database "bodies":  hash -> u8 version 1, 3 zero, u32 segment, u64 offset, u32 length, u32 zero, i64 lease time   (little-endian)
- *   database "missing": hash -> u8 version 1
- *   database "local":   "state" -> u32 version 1, u32 segment, u64 offset, u32 flags (1 in use, 2 recheck)
+ *   database "bodies":  hash -> u8 version 1, 3 zero, u32 segment, u64 offset, u32 length, u32 zero, i64 lease time
+ * (little-endian) database "missing": hash -> u8 version 1 database "local":   "state" -> u32 version 1, u32 segment,
+ * u64 offset, u32 flags (1 in use, 2 recheck), i64 time of the opening after the last crash, 0 for none
  *
- * The position: all whole records before it are in the index. What lies behind is replayed from the segments after a crash. */
+ * The position: all whole records before it are in the index. What lies behind is replayed from the segments after a
+ * crash. */
 #ifndef STORE_BLOB_INDEX_H
 #define STORE_BLOB_INDEX_H
 
@@ -35,7 +37,7 @@ struct blob_index {
     _Atomic bool recheck;
     _Atomic uint64_t bodies_n, missing_n;
     _Atomic bool failed; /* LMDB could not sync */
-    bool crashed;        /* it was not closed before it was opened */
+    int64_t crashed_ms;  /* when it was opened after the last crash: touches from before may be lost; 0: never */
 
     pthread_mutex_t step_lock; /* one step at a time */
     pthread_mutex_t wait_lock; /* the next two */
@@ -46,7 +48,8 @@ struct blob_index {
 };
 
 /* Opens; the thread starts with index_start, when the segments have been replayed. segments: some exist already. */
-int index_open(struct blob_index *x, const char *dir, bool no_sync, bool segments, struct err_detail *e);
+int index_open(struct blob_index *x, const char *dir, bool no_sync, bool segments, int64_t now_ms,
+               struct err_detail *e);
 void index_start(struct blob_index *x);
 /* Last step, marks it as closed. */
 void index_close(struct blob_index *x);
@@ -55,7 +58,8 @@ void index_close(struct blob_index *x);
 int index_get(struct blob_index *x, const struct body_hash *hash, struct blob_row *row_r);
 /* Reads and changes one row as one step. `change` is quick, may be called only once, gets the present row and returns
  * whether it changed it. Any thread. */
-int index_update(struct blob_index *x, const struct body_hash *hash, bool (*change)(void *arg, struct blob_row *row), void *arg);
+int index_update(struct blob_index *x, const struct body_hash *hash, bool (*change)(void *arg, struct blob_row *row),
+                 void *arg);
 /* All before it has been given to index_update. */
 void index_position_set(struct blob_index *x, struct blob_position p);
 struct blob_position index_position(struct blob_index *x);
@@ -67,8 +71,8 @@ int index_flush(struct blob_index *x);
 
 size_t index_missing_list(struct blob_index *x, const struct body_hash *after, struct body_hash *out, size_t max);
 /* Up to max rows of LMDB alone, from the first one after `after` (NULL: the start). Returns how many. */
-size_t index_places(struct blob_index *x, const struct body_hash *after, struct body_hash *hash, struct blob_place *place,
-                    size_t max);
+size_t index_places(struct blob_index *x, const struct body_hash *after, struct body_hash *hash,
+                    struct blob_place *place, size_t max);
 
 /* For the two files of this module. */
 int index_error(int mdb);

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-enum { STATE_SIZE = 20, STATE_VERSION = 1, STATE_IN_USE = 1, STATE_RECHECK = 2, READERS_MAX = 1024 };
+enum { STATE_SIZE = 28, STATE_VERSION = 1, STATE_IN_USE = 1, STATE_RECHECK = 2, READERS_MAX = 1024 };
 static const size_t map_size = (size_t)1 << 36; /* address space; the file grows as needed */
 
 static MDB_val state_key(void)
@@ -26,17 +26,18 @@ static int state_put(struct blob_index *x, MDB_txn *txn, struct blob_position p)
     put_le32(raw + 4, p.segment);
     put_le64(raw + 8, p.offset);
     put_le32(raw + 16, flags);
+    put_le64(raw + 20, (uint64_t)x->crashed_ms);
     MDB_val key = state_key(), value = {sizeof raw, raw};
     return mdb_put(txn, x->local, &key, &value, 0);
 }
 
-static int state_get(struct blob_index *x, MDB_txn *txn, bool segments)
+static int state_get(struct blob_index *x, MDB_txn *txn, bool segments, int64_t now_ms)
 {
     MDB_val key = state_key(), value;
     int rc = mdb_get(txn, x->local, &key, &value);
     if (rc == MDB_NOTFOUND) { /* segments without an index: it was lost, and the notes of missing bodies with it */
         atomic_store(&x->recheck, segments);
-        x->crashed = segments;
+        x->crashed_ms = segments ? now_ms : 0;
         return 0;
     }
     if (rc)
@@ -45,12 +46,13 @@ static int state_get(struct blob_index *x, MDB_txn *txn, bool segments)
     if (value.mv_size != STATE_SIZE || get_le32(raw) != STATE_VERSION)
         return MDB_VERSION_MISMATCH;
     x->position = (struct blob_position){get_le32(raw + 4), get_le64(raw + 8)};
-    x->crashed = get_le32(raw + 16) & STATE_IN_USE;
-    atomic_store(&x->recheck, x->crashed || (get_le32(raw + 16) & STATE_RECHECK));
+    bool crashed = get_le32(raw + 16) & STATE_IN_USE;
+    x->crashed_ms = crashed ? now_ms : (int64_t)get_le64(raw + 20);
+    atomic_store(&x->recheck, crashed || (get_le32(raw + 16) & STATE_RECHECK));
     return 0;
 }
 
-static int databases_open(struct blob_index *x, bool segments)
+static int databases_open(struct blob_index *x, bool segments, int64_t now_ms)
 {
     MDB_txn *txn;
     MDB_stat st;
@@ -59,7 +61,8 @@ static int databases_open(struct blob_index *x, bool segments)
         return rc;
     if ((rc = mdb_dbi_open(txn, "bodies", MDB_CREATE, &x->bodies)) != 0 ||
         (rc = mdb_dbi_open(txn, "missing", MDB_CREATE, &x->missing)) != 0 ||
-        (rc = mdb_dbi_open(txn, "local", MDB_CREATE, &x->local)) != 0 || (rc = state_get(x, txn, segments)) != 0)
+        (rc = mdb_dbi_open(txn, "local", MDB_CREATE, &x->local)) != 0 ||
+        (rc = state_get(x, txn, segments, now_ms)) != 0)
         goto abort;
     if ((rc = mdb_stat(txn, x->bodies, &st)) != 0)
         goto abort;
@@ -76,7 +79,7 @@ abort:
     return rc;
 }
 
-int index_open(struct blob_index *x, const char *dir, bool no_sync, bool segments, struct err_detail *e)
+int index_open(struct blob_index *x, const char *dir, bool no_sync, bool segments, int64_t now_ms, struct err_detail *e)
 {
     pthread_rwlock_init(&x->lock, NULL);
     pthread_mutex_init(&x->step_lock, NULL);
@@ -96,7 +99,7 @@ int index_open(struct blob_index *x, const char *dir, bool no_sync, bool segment
     if (rc == 0)
         rc = mdb_env_open(x->env, dir, MDB_NOTLS | (no_sync ? MDB_NOSYNC : 0), 0600);
     if (rc == 0)
-        rc = databases_open(x, segments);
+        rc = databases_open(x, segments, now_ms);
     if (rc)
         return err_set(e, index_error(rc), "index of bodies %s: %s (moved away, it is built anew from the bodies)", dir,
                        mdb_strerror(rc));

@@ -5,7 +5,8 @@
 #include "store/blob_index.h"
 #include "store/blob_segment.h"
 
-/* A record on its way from a sparse segment to the end of the log. It goes through the writer like an append; `home` is NULL. */
+/* A record on its way from a sparse segment to the end of the log. It goes through the writer like an append; `home` is
+ * NULL. */
 struct blob_move {
     struct blob_append append;
     struct body_hash hash;
@@ -20,9 +21,9 @@ struct blob_log {
 
     pthread_mutex_t lock; /* the next six; held over no I/O */
     pthread_cond_t work, moved;
-    struct task *head, **tail; /* appends that wait, oldest first */
+    struct task *head, **tail;          /* appends that wait, oldest first */
     int64_t queue_since, writing_since; /* steady ms; 0: none */
-    size_t moves;              /* under way */
+    size_t moves;                       /* under way */
     bool stop;
     pthread_t thread;
     bool started;
@@ -48,7 +49,8 @@ void blob_writer_queue(struct blob_log *b, struct blob_append *a);
 /* The body at that place is damaged: forgets the place, notes it as missing, logs. */
 void blob_damaged(struct blob_log *b, const struct body_hash *hash, const struct blob_place *place);
 /* Reads a record, checksum checked. 0; ERR_CORRUPT; ERR_NOTFOUND when its segment is gone. */
-int blob_place_read(struct blob_log *b, const struct body_hash *hash, const struct blob_place *place, struct bytes **record_r);
+int blob_place_read(struct blob_log *b, const struct body_hash *hash, const struct blob_place *place,
+                    struct bytes **record_r);
 
 static inline bool blob_place_eq(const struct blob_place *a, const struct blob_place *b)
 {

@@ -12,8 +12,8 @@
  *   40  ...  SHA-256 of the body
  *   72  ...  payload; in a segment then zeros up to a multiple of 8
  *
- * The payload's checksum is apart from the header's, so that an append stamps its time by making 72 bytes anew without reading the
- * payload, and so that damage to a payload leaves its name and the place of the next record trustworthy. */
+ * The payload's checksum is apart from the header's, so that an append stamps its time by making 72 bytes anew without
+ * reading the payload, and so that damage to a payload leaves its name and the place of the next record trustworthy. */
 #ifndef STORE_BLOB_RECORD_H
 #define STORE_BLOB_RECORD_H
 
@@ -36,8 +36,8 @@ struct record_header {
     struct body_hash hash;
 };
 
-/* Any RECORD_HEADER_SIZE bytes: 0, or ERR_CORRUPT, or ERR_PROTOCOL for a whole header that makes no sense or is of a version
- * unknown here. After 0 the lengths are within their limits. */
+/* Any RECORD_HEADER_SIZE bytes: 0, or ERR_CORRUPT, or ERR_PROTOCOL for a whole header that makes no sense or is of a
+ * version unknown here. After 0 the lengths are within their limits. */
 int record_header_parse(const uint8_t *in, struct record_header *h_r);
 void record_header_write(const struct record_header *h, uint8_t *out);
 

@@ -46,11 +46,13 @@ static int pending_note(struct blob_log *b, uint32_t segment, struct pending *p)
     for (size_t i = 0; i < p->n && !err; i++) {
         char name[2 * BODY_HASH_SIZE + 1];
         hex_encode(slice_make(p->hash[i].b, BODY_HASH_SIZE), name);
-        log_event(LOG_ERROR, "body damaged", LOG_S("hash", name), LOG_U("segment", segment), LOG_U("offset", p->offset[i]));
+        log_event(LOG_ERROR, "body damaged", LOG_S("hash", name), LOG_U("segment", segment),
+                  LOG_U("offset", p->offset[i]));
         err = index_update(&b->index, &p->hash[i], row_missing, NULL);
     }
     if (p->gaps) {
-        log_event(LOG_ERROR, "segment damaged, names of bodies lost", LOG_U("segment", segment), LOG_U("gaps", p->gaps));
+        log_event(LOG_ERROR, "segment damaged, names of bodies lost", LOG_U("segment", segment),
+                  LOG_U("gaps", p->gaps));
         atomic_store(&b->index.recheck, true);
     }
     atomic_fetch_add(&b->corrupt, p->n + p->gaps);
@@ -98,7 +100,8 @@ static int tail_cut(struct blob_log *b, struct segment *s, uint64_t end, struct 
     uint64_t was = atomic_load(&s->end);
     if (was == end)
         return 0;
-    log_event(LOG_WARN, "torn tail cut off", LOG_U("segment", s->number), LOG_U("from", end), LOG_I("bytes", was - end));
+    log_event(LOG_WARN, "torn tail cut off", LOG_U("segment", s->number), LOG_U("from", end),
+              LOG_I("bytes", was - end));
     if (ftruncate(s->fd, (off_t)end) != 0 || (!b->o.no_sync && fsync(s->fd) != 0))
         return err_set(e, ERR_IO, "cutting the torn tail of segment %u failed", s->number);
     atomic_store(&s->end, end);
@@ -113,7 +116,8 @@ static int headless(struct blob_log *b, struct segment *s, bool last, struct err
         segment_remove(&b->segments, s->number);
         return 0;
     }
-    return err_set(e, ERR_CORRUPT, "segment %u in %s has no valid header (moved away, its bodies are fetched from other nodes)",
+    return err_set(e, ERR_CORRUPT,
+                   "segment %u in %s has no valid header (moved away, its bodies are fetched from other nodes)",
                    s->number, b->segments.dir);
 }
 

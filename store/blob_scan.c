@@ -47,8 +47,8 @@ static bool payload_ok(const struct scan *s, uint64_t offset, const struct recor
     return ok;
 }
 
-/* After a lost header the walk may be inside a payload, which a sender chose: bytes that look like a record count only when they
- * are one down to the SHA-256, for then it does no harm to believe them. */
+/* After a lost header the walk may be inside a payload, which a sender chose: bytes that look like a record count only
+ * when they are one down to the SHA-256, for then it does no harm to believe them. */
 static bool record_proven(const struct scan *s, uint64_t offset)
 {
     struct record_header h;

@@ -194,8 +194,8 @@ void segment_release(struct segment_set *set, struct segment **s)
 
 static int file_prepare(const struct segment_set *set, int fd, uint32_t number, uint64_t bytes)
 {
-    /* Reserved blocks lie past the end of the file, so a crash leaves no zeros to be told from records. Where there is no room for
-     * all of it, or the file system cannot reserve, the writes themselves will tell. */
+    /* Reserved blocks lie past the end of the file, so a crash leaves no zeros to be told from records. Where there is
+     * no room for all of it, or the file system cannot reserve, the writes themselves will tell. */
     if (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes) != 0 && errno == ENOSPC && ftruncate(fd, 0) != 0)
         return err_from_errno(errno);
     uint8_t header[SEGMENT_HEADER_SIZE] = {0};

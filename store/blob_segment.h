@@ -19,17 +19,17 @@ enum { SEGMENT_HEADER_SIZE = 32, SEGMENT_MAGIC = 0x53424c4d, SEGMENT_VERSION = 1
 
 struct segment {
     uint32_t number;
-    int fd;                /* valid while somebody holds it; may be closed otherwise */
-    unsigned refs;         /* under the set's lock, as are the next two */
+    int fd;        /* valid while somebody holds it; may be closed otherwise */
+    unsigned refs; /* under the set's lock, as are the next two */
     bool removed;
-    _Atomic uint64_t end;  /* bytes in it that are whole and synced */
+    _Atomic uint64_t end; /* bytes in it that are whole and synced */
 };
 
 struct segment_set {
     char *dir;
     int dir_fd;
     bool no_sync;
-    pthread_mutex_t lock; /* held over open() and close() of a file, over no reading or writing */
+    pthread_mutex_t lock;   /* held over open() and close() of a file, over no reading or writing */
     struct segment **items; /* by number */
     size_t n, cap;
     size_t open;  /* files open now */
@@ -37,13 +37,14 @@ struct segment_set {
 };
 
 int segments_open(struct segment_set *set, const char *dir, bool no_sync, struct err_detail *e);
-void segments_close(struct segment_set *set); /* harmless on a zeroed set with dir NULL */
+void segments_close(struct segment_set *set);    /* harmless on a zeroed set with dir NULL */
 uint32_t segments_last(struct segment_set *set); /* 0: none */
 /* The lowest number >= from; 0: none. */
 uint32_t segments_next(struct segment_set *set, uint32_t from);
 void segments_total(struct segment_set *set, uint64_t *n_r, uint64_t *bytes_r);
 
-/* Holds a segment with its file open; give it back with segment_release. ERR_NOTFOUND when there is none, else what open said. */
+/* Holds a segment with its file open; give it back with segment_release. ERR_NOTFOUND when there is none, else what
+ * open said. */
 int segment_hold(struct segment_set *set, uint32_t number, struct segment **s_r);
 void segment_release(struct segment_set *set, struct segment **s);
 /* Makes a file, durable with its name, with space reserved for `bytes` where that is possible, and holds it. */

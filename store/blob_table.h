@@ -1,4 +1,5 @@
-/* Rows by body hash, in memory: what is newer than the index on disk. One owner at a time (its user's lock). All zero is empty. */
+/* Rows by body hash, in memory: what is newer than the index on disk. One owner at a time (its user's lock). All zero
+ * is empty. */
 #ifndef STORE_BLOB_TABLE_H
 #define STORE_BLOB_TABLE_H
 

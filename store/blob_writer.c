@@ -1,5 +1,5 @@
-/* The writer: takes all appends that wait, writes them in one go, syncs once, puts them into the index, answers. The next
- * group forms meanwhile. */
+/* The writer: takes all appends that wait, writes them in one go, syncs once, puts them into the index, answers. The
+ * next group forms meanwhile. */
 #include "store/blob_log.h"
 
 #include "node/base/clock.h"
@@ -15,8 +15,8 @@
 enum {
     GROUP_MAX = 1024,
     GROUP_BYTES = 32 << 20,
-    IOV_EACH = 3,           /* header, payload, padding */
-    BACKLOG_MAX = 1 << 18,  /* rows in memory while LMDB cannot be written; then appends are refused */
+    IOV_EACH = 3,          /* header, payload, padding */
+    BACKLOG_MAX = 1 << 18, /* rows in memory while LMDB cannot be written; then appends are refused */
 };
 
 enum verdict { WRITE, THERE, TWICE, REFUSED };
@@ -97,7 +97,8 @@ static int roll(struct blob_log *b)
     struct segment *next;
     int err = segment_create(&b->segments, number, b->o.segment_bytes, &next);
     if (err) {
-        log_event(err == ERR_NOSPACE ? LOG_WARN : LOG_ERROR, "segment not made", LOG_U("segment", number), LOG_E("why", err));
+        log_event(err == ERR_NOSPACE ? LOG_WARN : LOG_ERROR, "segment not made", LOG_U("segment", number),
+                  LOG_E("why", err));
         return err == ERR_NOSPACE ? err : ERR_IO;
     }
     if (b->active) /* gives back what was reserved past its end */
