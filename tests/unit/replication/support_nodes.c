@@ -1,0 +1,634 @@
+#include "tests/unit/replication/support_nodes.h"
+
+#include "node/base/clock.h"
+#include "node/base/log.h"
+#include "replication/internal.h"
+#include "store/command.pb-c.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+#include <cmocka.h>
+
+enum { RAFT_ROLE_VOTER = 1 };
+
+/* ---- inside a node's process ---- */
+
+static struct node {
+    struct test_cluster *c;
+    int i;
+    char dir[128], listen[32];
+    struct store *store;
+    struct blob_log *blobs;
+    struct replication *r;
+    int fd;
+    uint64_t account;
+} node;
+
+/* A queue whose thread blocks until something was posted. */
+static pthread_mutex_t home_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t home_wake = PTHREAD_COND_INITIALIZER;
+static bool home_posted;
+static struct task_queue home;
+
+static void home_signal(void *arg)
+{
+    (void)arg;
+    pthread_mutex_lock(&home_lock);
+    home_posted = true;
+    pthread_cond_signal(&home_wake);
+    pthread_mutex_unlock(&home_lock);
+}
+
+static void home_wait(const int *open)
+{
+    while (*open > 0) {
+        pthread_mutex_lock(&home_lock);
+        while (!home_posted)
+            pthread_cond_wait(&home_wake, &home_lock);
+        home_posted = false;
+        pthread_mutex_unlock(&home_lock);
+        while (task_queue_run(&home))
+            continue;
+    }
+}
+
+static int open_requests;
+
+static void one_done(struct task *t)
+{
+    (void)t;
+    open_requests--;
+}
+
+static void fatal_exit(void *arg, int status, const char *why)
+{
+    (void)arg;
+    dprintf(2, "fatal: %s: %s\n", err_name(status), why);
+    _exit(3);
+}
+
+static int propose_wait(const Merlion__Command *c, Merlion__Result **result_r)
+{
+    size_t n = merlion__command__get_packed_size(c);
+    uint8_t *packed = mem_alloc(n + 1);
+    merlion__command__pack(c, packed);
+    struct propose p = {.task.run = one_done, .home = &home, .command = {packed, n}};
+    open_requests = 1;
+    replication_propose(node.r, &p);
+    home_wait(&open_requests);
+    mem_free(packed);
+    *result_r = NULL;
+    if (p.status != 0)
+        return p.status;
+    *result_r = merlion__result__unpack(NULL, p.result->n, p.result->p);
+    bytes_unref(&p.result);
+    return *result_r ? (*result_r)->status : ERR_PROTOCOL;
+}
+
+static int propose_once(const Merlion__Command *c)
+{
+    Merlion__Result *r;
+    int rc = propose_wait(c, &r);
+    if (r)
+        merlion__result__free_unpacked(r, NULL);
+    return rc;
+}
+
+static int setting_put(char *name, const char *value)
+{
+    Merlion__Setting s = MERLION__SETTING__INIT, *all[1] = {&s};
+    Merlion__Settings set = MERLION__SETTINGS__INIT;
+    Merlion__Command c = MERLION__COMMAND__INIT;
+    s.name = name;
+    s.value.data = (uint8_t *)(uintptr_t)value;
+    s.value.len = strlen(value);
+    set.n_set = 1;
+    set.set = all;
+    c.op_case = MERLION__COMMAND__OP_SETTINGS;
+    c.settings = &set;
+    return propose_once(&c);
+}
+
+static int user_make(void)
+{
+    Merlion__DomainAdd d = MERLION__DOMAIN_ADD__INIT;
+    Merlion__UserAdd u = MERLION__USER_ADD__INIT;
+    Merlion__Command c = MERLION__COMMAND__INIT;
+    d.name = (char *)(uintptr_t)"x.test";
+    c.op_case = MERLION__COMMAND__OP_DOMAIN_ADD;
+    c.domain_add = &d;
+    int rc = propose_once(&c);
+    if (rc != 0 && rc != ERR_EXISTS)
+        return rc;
+    u.address = (char *)(uintptr_t)"a@x.test";
+    u.password = (char *)(uintptr_t)"x";
+    c.op_case = MERLION__COMMAND__OP_USER_ADD;
+    c.user_add = &u;
+    rc = propose_once(&c);
+    return rc == ERR_EXISTS ? 0 : rc;
+}
+
+static uint64_t account_id(void)
+{
+    struct store_view *v;
+    struct store_account a;
+    uint64_t id = 0;
+    if (store_view_open(node.store, &v) != 0)
+        return 0;
+    if (store_account_find(v, slice_str("a@x.test"), &a) == 0)
+        id = a.id;
+    store_view_close(&v);
+    return id;
+}
+
+static int inbox_count(void)
+{
+    struct store_view *v;
+    struct store_mailbox m;
+    int n = -1;
+    if (store_view_open(node.store, &v) != 0)
+        return -1;
+    if (store_mailbox_find(v, account_id(), slice_str("INBOX"), &m) == 0)
+        n = (int)m.exists;
+    store_view_close(&v);
+    return n;
+}
+
+/* ---- load: deliveries, many at once, for a time ---- */
+
+struct delivery {
+    struct propose p;
+    uint8_t *packed;
+};
+static int load_ok, load_failed, load_serial;
+static int64_t load_until;
+
+static void delivery_send(struct delivery *d);
+
+static void delivery_done(struct task *t)
+{
+    struct delivery *d = container_of(container_of(t, struct propose, task), struct delivery, p);
+    bool ok = d->p.status == 0;
+    if (ok) {
+        Merlion__Result *r = merlion__result__unpack(NULL, d->p.result->n, d->p.result->p);
+        ok = r && r->status == 0;
+        if (r)
+            merlion__result__free_unpacked(r, NULL);
+        bytes_unref(&d->p.result);
+    }
+    mem_free(d->packed);
+    *(ok ? &load_ok : &load_failed) += 1;
+    if (clock_steady_ms() < load_until) {
+        delivery_send(d);
+    } else {
+        open_requests--;
+        mem_free(d);
+    }
+}
+
+static void delivery_send(struct delivery *d)
+{
+    char text[128];
+    Merlion__Body b = MERLION__BODY__INIT;
+    Merlion__Deliver v = MERLION__DELIVER__INIT;
+    Merlion__Command c = MERLION__COMMAND__INIT;
+    snprintf(text, sizeof text, "Subject: %d from %d in %d\r\n\r\nx\r\n", load_serial++, node.i, (int)getpid());
+    struct body_hash h = body_hash_of(slice_str(text));
+    struct bytes *record = blob_encode(&h, slice_str(text));
+    b.hash.data = h.b;
+    b.hash.len = sizeof h.b;
+    b.size = strlen(text);
+    b.record.data = record->p;
+    b.record.len = record->n;
+    v.body = &b;
+    v.n_accounts = 1;
+    v.accounts = &node.account;
+    v.internal_ms = clock_wall_ms();
+    c.op_case = MERLION__COMMAND__OP_DELIVER;
+    c.deliver = &v;
+    size_t n = merlion__command__get_packed_size(&c);
+    d->packed = mem_alloc(n);
+    merlion__command__pack(&c, d->packed);
+    bytes_unref(&record);
+    d->p = (struct propose){.task.run = delivery_done, .home = &home, .command = {d->packed, n}};
+    replication_propose(node.r, &d->p);
+}
+
+static void load(int ms, int parallel)
+{
+    node.account = account_id();
+    load_ok = load_failed = 0;
+    load_until = clock_steady_ms() + ms;
+    open_requests = parallel;
+    for (int i = 0; i < parallel; i++)
+        delivery_send(mem_zalloc(sizeof(struct delivery)));
+    home_wait(&open_requests);
+    dprintf(node.fd, "ok acked=%d failed=%d\n", load_ok, load_failed);
+}
+
+/* ---- requests ---- */
+
+static void member(enum member_action action, const char *name, const char *address, int role, bool force)
+{
+    struct member_request m = {.task.run = one_done, .home = &home, .action = action, .name = name, .address = address, .role = role, .force = force};
+    open_requests = 1;
+    replication_member(node.r, &m);
+    home_wait(&open_requests);
+    if (m.status != 0)
+        dprintf(node.fd, "error %s %s\n", err_name(m.status), m.detail.text);
+    else
+        dprintf(node.fd, "ok %s\n", m.token ? m.token : "");
+    mem_free(m.token);
+}
+
+static void status(bool digests)
+{
+    static struct replication_status s;
+    s = (struct replication_status){.task.run = one_done, .home = &home, .timeout_ms = 5000, .digests = digests};
+    open_requests = 1;
+    replication_status(node.r, &s);
+    home_wait(&open_requests);
+    char line[4096];
+    int n = snprintf(line, sizeof line, "status=%d n=%u leader=%llu applied=%llu", s.status, s.n, (unsigned long long)s.leader, (unsigned long long)s.applied);
+    for (unsigned i = 0; i < s.n; i++) {
+        struct member_status *m = &s.members[i];
+        n += snprintf(line + n, sizeof line - (size_t)n, " role%llu=%d reachable%llu=%d missing%llu=%llu at%llu=%llu digest%llu=%llx",
+                      (unsigned long long)m->id, m->role, (unsigned long long)m->id, m->reachable, (unsigned long long)m->id,
+                      (unsigned long long)m->missing, (unsigned long long)m->id, (unsigned long long)m->digest_index, (unsigned long long)m->id,
+                      (unsigned long long)(m->digest.lo ^ m->digest.hi));
+    }
+    dprintf(node.fd, "%s\n", line);
+}
+
+static void now(void)
+{
+    struct replication_now n;
+    replication_now(node.r, &n);
+    dprintf(node.fd,
+            "leader=%d has_leader=%d syncing=%d full=%d id=%llu lead=%llu term=%llu applied=%llu missing=%llu role=%d proposals=%llu entries=%llu transfers=%llu\n",
+            n.is_leader, n.has_leader, n.syncing, n.disk_full, (unsigned long long)n.id, (unsigned long long)n.leader, (unsigned long long)n.term,
+            (unsigned long long)n.applied, (unsigned long long)n.missing, n.role, (unsigned long long)n.proposals, (unsigned long long)n.entries,
+            (unsigned long long)n.transfers);
+}
+
+static void read_wait(int ms)
+{
+    struct read_barrier b = {.task.run = one_done, .home = &home, .deadline_ms = clock_steady_ms() + ms};
+    open_requests = 1;
+    replication_read(node.r, &b);
+    home_wait(&open_requests);
+    dprintf(node.fd, "%s\n", b.status ? err_name(b.status) : "ok");
+}
+
+static void get(const char *name)
+{
+    struct store_view *v;
+    struct slice value = {NULL, 0};
+    if (store_view_open(node.store, &v) != 0)
+        abort();
+    int rc = store_setting_get(v, slice_str(name), &value);
+    dprintf(node.fd, "%s %.*s\n", rc ? "none" : "ok", (int)value.n, (const char *)value.p);
+    store_view_close(&v);
+}
+
+static void answer(int rc)
+{
+    dprintf(node.fd, "%s\n", rc ? err_name(rc) : "ok");
+}
+
+static void ca_put(const char *path)
+{
+    char text[8192] = "";
+    FILE *f = fopen(path, "r");
+    size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
+    if (f)
+        fclose(f);
+    const char *key = n ? text + strlen(text) + 1 : text;
+    int rc = setting_put((char *)(uintptr_t)"ca.cert", text);
+    answer(rc ? rc : setting_put((char *)(uintptr_t)"ca.key", key));
+}
+
+static bool request(char *line)
+{
+    char a[256] = "", b[4096] = "", verb[32] = "";
+    int ms = 0, n = 0;
+    sscanf(line, "%31s %255s %4095s", verb, a, b);
+    ms = atoi(a);
+    n = atoi(b);
+    if (!strcmp(verb, "set"))
+        answer(setting_put(a, b));
+    else if (!strcmp(verb, "ca"))
+        ca_put(a);
+    else if (!strcmp(verb, "user"))
+        answer(user_make());
+    else if (!strcmp(verb, "load"))
+        load(ms, n);
+    else if (!strcmp(verb, "count"))
+        dprintf(node.fd, "ok count=%d\n", inbox_count());
+    else if (!strcmp(verb, "read"))
+        read_wait(ms ? ms : 20000);
+    else if (!strcmp(verb, "get"))
+        get(a);
+    else if (!strcmp(verb, "now"))
+        now();
+    else if (!strcmp(verb, "status") || !strcmp(verb, "digests"))
+        status(*verb == 'd');
+    else if (!strcmp(verb, "invite"))
+        member(MEMBER_INVITE, a, b, 0, false);
+    else if (!strcmp(verb, "remove"))
+        member(MEMBER_REMOVE, a, NULL, 0, false);
+    else if (!strcmp(verb, "role"))
+        member(MEMBER_ROLE, a, NULL, n, false);
+    else if (!strcmp(verb, "transfer"))
+        member(LEADER_TRANSFER, *a ? a : NULL, NULL, 0, false);
+    else if (!strcmp(verb, "drain"))
+        replication_drain(node.r), answer(0);
+    else if (!strcmp(verb, "scrub"))
+        answer(store_scrub(node.store, &(struct sum128){0, 0}));
+    else
+        return false;
+    return true;
+}
+
+static void node_open(void)
+{
+    struct err_detail e = {""};
+    struct store_options so = {.map_size = 256u << 20};
+    struct blob_options bo = {.segment_bytes = 4u << 20};
+    struct replication_config rc = {.data_dir = node.dir, .name = "node", .listen = node.listen, .advertise = node.listen,
+                                    .election_ms = node.c->election_ms, .snapshot_threshold = node.c->threshold,
+                                    .snapshot_trailing = node.c->trailing, .replace_after_ms = node.c->replace_after_ms,
+                                    .disk_reserve_bytes = node.c->reserve[node.i], .fatal = fatal_exit};
+    task_queue_init(&home, home_signal, NULL);
+    if (store_open(node.dir, &so, &node.store, &e) != 0 || blob_open(node.dir, &bo, &node.blobs, &e) != 0 ||
+        replication_start(&rc, node.store, node.blobs, &node.r, &e) != 0) {
+        dprintf(node.fd, "failed %s\n", e.text);
+        if (node.blobs)
+            blob_close(&node.blobs);
+        if (node.store)
+            store_close(&node.store);
+        exit(0);
+    }
+    dprintf(node.fd, "up\n");
+}
+
+static void node_main(struct test_cluster *c, int i, int fd)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    node.c = c;
+    node.i = i;
+    node.fd = fd;
+    snprintf(node.dir, sizeof node.dir, "%s/n%d", c->dir, i);
+    snprintf(node.listen, sizeof node.listen, "127.0.0.1:%d", c->port + 2 * i);
+    static char name[16];
+    snprintf(name, sizeof name, "n%d", i);
+    log_set_node(name);
+    if (!getenv("TEST_LOG"))
+        log_set_level(LOG_ERROR);
+    node_open();
+    FILE *in = fdopen(dup(fd), "r");
+    char line[8192];
+    while (fgets(line, sizeof line, in) && request(line))
+        continue;
+    fclose(in);
+    replication_stop(&node.r);
+    blob_close(&node.blobs);
+    store_close(&node.store);
+    dprintf(fd, "stopped\n");
+}
+
+/* ---- the test's side ---- */
+
+static char answer_text[8192], why_text[8192];
+
+void nap(unsigned ms)
+{
+    usleep(ms * 1000);
+}
+
+void cluster_make(struct test_cluster *c)
+{
+    *c = (struct test_cluster){.dir = "/tmp/merlion-core-XXXXXX"};
+    assert_non_null(mkdtemp(c->dir));
+    c->port = 20000 + (int)((unsigned)getpid() * 37u % 30000u);
+    for (int i = 0; i < TEST_NODES_MAX; i++) {
+        char dir[128];
+        c->fd[i] = -1;
+        snprintf(dir, sizeof dir, "mkdir -p %s/n%d", c->dir, i);
+        assert_int_equal(system(dir), 0);
+    }
+}
+
+void cluster_end(struct test_cluster *c)
+{
+    char command[128];
+    for (int i = 0; i < TEST_NODES_MAX; i++)
+        if (c->pid[i])
+            cluster_kill(c, i);
+    snprintf(command, sizeof command, "rm -rf %s", c->dir);
+    assert_int_equal(system(command), 0);
+}
+
+static void node_read(struct test_cluster *c, int i)
+{
+    size_t n = 0;
+    struct timeval limit = {.tv_sec = 40};
+    setsockopt(c->fd[i], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    while (n + 1 < sizeof answer_text) {
+        ssize_t got = read(c->fd[i], answer_text + n, 1);
+        if (got <= 0)
+            fail_msg("node %d does not answer (%s)", i, got == 0 ? "it ended" : "time-out");
+        if (answer_text[n] == '\n')
+            break;
+        n++;
+    }
+    answer_text[n] = 0;
+}
+
+bool cluster_start(struct test_cluster *c, int i)
+{
+    int fds[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    fflush(NULL);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        close(fds[0]);
+        for (int k = 0; k < TEST_NODES_MAX; k++)
+            if (c->fd[k] >= 0)
+                close(c->fd[k]);
+        node_main(c, i, fds[1]);
+        exit(0);
+    }
+    close(fds[1]);
+    c->pid[i] = pid;
+    c->fd[i] = fds[0];
+    node_read(c, i);
+    if (strcmp(answer_text, "up") == 0)
+        return true;
+    snprintf(why_text, sizeof why_text, "%s", answer_text);
+    waitpid(pid, NULL, 0);
+    close(c->fd[i]);
+    c->fd[i] = -1;
+    c->pid[i] = 0;
+    return false;
+}
+
+const char *cluster_why(void)
+{
+    return why_text;
+}
+
+static void reap(struct test_cluster *c, int i, bool clean)
+{
+    int status = 0;
+    waitpid(c->pid[i], &status, 0);
+    close(c->fd[i]);
+    c->fd[i] = -1;
+    c->pid[i] = 0;
+    /* A clean end includes that the address sanitizer found nothing. */
+    if (clean && !(WIFEXITED(status) && WEXITSTATUS(status) == 0))
+        fail_msg("node %d ended badly: %d", i, status);
+}
+
+void cluster_kill(struct test_cluster *c, int i)
+{
+    kill(c->pid[i], SIGKILL);
+    reap(c, i, false);
+}
+
+void cluster_stop(struct test_cluster *c, int i)
+{
+    node_tell(c, i, "stop");
+    assert_string_equal(node_answer(c, i), "stopped");
+    reap(c, i, true);
+}
+
+void node_tell(struct test_cluster *c, int i, const char *line)
+{
+    dprintf(c->fd[i], "%s\n", line);
+}
+
+const char *node_answer(struct test_cluster *c, int i)
+{
+    node_read(c, i);
+    return answer_text;
+}
+
+const char *node_ask(struct test_cluster *c, int i, const char *format, ...)
+{
+    char line[8192];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    node_tell(c, i, line);
+    return node_answer(c, i);
+}
+
+long long field(const char *text, const char *name)
+{
+    char key[64];
+    snprintf(key, sizeof key, " %s=", name);
+    const char *at = strstr(text, key);
+    if (!at && strncmp(text, key + 1, strlen(key + 1)) == 0)
+        at = text - 1;
+    return at ? (long long)strtoull(at + strlen(key), NULL, strstr(name, "digest") ? 16 : 10) : -1;
+}
+
+bool node_until(struct test_cluster *c, int i, const char *ask, const char *name, long long at_least, unsigned ms)
+{
+    for (int64_t end = clock_steady_ms() + ms; clock_steady_ms() < end; nap(30))
+        if (field(node_ask(c, i, "%s", ask), name) >= at_least)
+            return true;
+    return false;
+}
+
+int cluster_leader(struct test_cluster *c)
+{
+    for (int64_t end = clock_steady_ms() + 15000; clock_steady_ms() < end; nap(30))
+        for (int i = 0; i < TEST_NODES_MAX; i++)
+            if (c->pid[i] && field(node_ask(c, i, "now"), "leader") == 1)
+                return i;
+    return -1;
+}
+
+void cluster_first(struct test_cluster *c)
+{
+    char dir[128], address[32], line[128];
+    char *cert, *key;
+    struct err_detail e;
+    snprintf(dir, sizeof dir, "%s/n0", c->dir);
+    snprintf(address, sizeof address, "127.0.0.1:%d", c->port);
+    assert_int_equal(replication_cluster_init(dir, "n0", address, &cert, &key, &e), 0);
+    assert_true(cluster_start(c, 0));
+    /* The CA as settings: a line cannot carry a PEM text, so the node's process is told by file. */
+    snprintf(line, sizeof line, "%s/ca", c->dir);
+    FILE *f = fopen(line, "w");
+    fprintf(f, "%s%c%s%c", cert, 0, key, 0);
+    fclose(f);
+    mem_free(cert);
+    mem_free(key);
+    assert_string_equal(node_ask(c, 0, "ca %s", line), "ok");
+}
+
+void cluster_join(struct test_cluster *c, int i, int by)
+{
+    char dir[128], token[8192];
+    struct err_detail e = {""};
+    snprintf(dir, sizeof dir, "%s/n%d", c->dir, i);
+    const char *a = "";
+    for (int k = 0; k < 100 && strncmp(a, "ok", 2) != 0; k++, nap(50))
+        a = node_ask(c, by, "invite n%d 127.0.0.1:%d", i, c->port + 2 * i);
+    if (strncmp(a, "ok ", 3) != 0)
+        fail_msg("invite: %s", a);
+    snprintf(token, sizeof token, "%s", a + 3);
+    if (replication_join(dir, token, &e) != 0)
+        fail_msg("join: %s", e.text);
+    assert_true(cluster_start(c, i));
+}
+
+void cluster_grow(struct test_cluster *c, int n)
+{
+    cluster_first(c);
+    for (int i = 1; i < n; i++) {
+        cluster_join(c, i, 0);
+        int k = 0;
+        while (field(node_ask(c, i, "now"), "role") != RAFT_ROLE_VOTER && k++ < 300)
+            nap(50);
+        if (k >= 300)
+            fail_msg("node %d did not become a voter: %s", i, node_ask(c, i, "now"));
+    }
+}
+
+bool cluster_digests_equal(struct test_cluster *c, int by, int members)
+{
+    const char *a = node_ask(c, by, "digests");
+    long long at = -1, digest = -1;
+    int seen = 0;
+    for (int id = 1; id <= 16; id++) {
+        char name[32];
+        snprintf(name, sizeof name, "at%d", id);
+        long long here = field(a, name);
+        snprintf(name, sizeof name, "digest%d", id);
+        long long sum = field(a, name);
+        if (here <= 0)
+            continue;
+        if (seen > 0 && (here != at || sum != digest))
+            return false;
+        at = here;
+        digest = sum;
+        seen++;
+    }
+    return seen == members;
+}
