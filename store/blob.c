@@ -172,12 +172,14 @@ int blob_place_read(struct blob_log *b, const struct body_hash *hash, const stru
     return err;
 }
 
-static int record_find(struct blob_log *b, const struct body_hash *hash, struct bytes **record_r)
+static int record_find(struct blob_log *b, const struct body_hash *hash, struct bytes **record_r,
+                       struct blob_place *place_r)
 {
     struct blob_row row, again;
     int err = index_get(&b->index, hash, &row);
     while (!err && row.place.segment) {
         err = blob_place_read(b, hash, &row.place, record_r);
+        *place_r = row.place;
         if (err != ERR_NOTFOUND && err != ERR_CORRUPT)
             return err;
         /* The collector may have moved it between the look-up and the read. */
@@ -195,7 +197,8 @@ int blob_record_read(struct blob_log *b, const struct body_hash *hash, struct by
 {
     struct bytes *record;
     struct record_header h;
-    int err = record_find(b, hash, &record);
+    struct blob_place place;
+    int err = record_find(b, hash, &record, &place);
     if (err)
         return err;
     ENSURE(record_header_parse(record->p, &h) == 0);
@@ -208,10 +211,13 @@ int blob_record_read(struct blob_log *b, const struct body_hash *hash, struct by
 int blob_read(struct blob_log *b, const struct body_hash *hash, struct bytes **body_r)
 {
     struct bytes *record;
-    int err = record_find(b, hash, &record);
+    struct blob_place place;
+    int err = record_find(b, hash, &record, &place);
     if (err)
         return err;
     err = blob_decode(bytes_slice(record), false, body_r);
+    if (err) /* it was appended like that */
+        blob_damaged(b, hash, &place);
     bytes_unref(&record);
     return err;
 }

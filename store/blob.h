@@ -50,7 +50,8 @@ struct blob_append {
     int status; /* 0 (also when it was there already), ERR_NOSPACE, ERR_PROTOCOL or ERR_CORRUPT (not a record's
                    header), ERR_IO (the process must end: every later append fails too) */
 };
-/* Any thread. The checksum was checked by the caller (blob_record_check). A body that is there already gets a new
+/* Any thread. The caller has checked the record: blob_record_check for one of its own, blob_decode with verify for one
+ * that a peer sent, as only that proves that the bytes are what the name says. A body that is there already gets a new
  * lease. */
 void blob_append(struct blob_log *b, struct blob_append *a);
 

@@ -108,17 +108,42 @@ static int tail_cut(struct blob_log *b, struct segment *s, uint64_t end, struct 
     return 0;
 }
 
-/* A file that was being made when the node died has no whole header, and nothing in it. */
-static int headless(struct blob_log *b, struct segment *s, bool last, struct err_detail *e)
+/* The segment's own header. *gone_r: the file was being made when the node died, has nothing in it, and is removed.
+ * Records have checks of their own, so a damaged header of the segment does not keep them from being found. */
+static int head_check(struct blob_log *b, struct segment *s, bool last, bool *gone_r, struct err_detail *e)
 {
-    uint64_t end = atomic_load(&s->end);
-    if (last && end <= SEGMENT_HEADER_SIZE) {
+    int err = segment_header_check(s->fd, s->number);
+    *gone_r = err == ERR_CORRUPT && last && atomic_load(&s->end) <= SEGMENT_HEADER_SIZE;
+    if (err == ERR_VERSION)
+        return err_set(e, err, "segment %u in %s was made by a newer version", s->number, b->segments.dir);
+    if (*gone_r)
         segment_remove(&b->segments, s->number);
-        return 0;
+    else if (err)
+        log_event(LOG_ERROR, "segment header damaged", LOG_U("segment", s->number));
+    return 0;
+}
+
+/* One segment from the position on. */
+static int recover_one(struct blob_log *b, struct segment *s, uint64_t from, bool last, struct err_detail *e)
+{
+    uint64_t end;
+    bool gone;
+    int err = head_check(b, s, last, &gone, e);
+    if (err || gone)
+        return err;
+    if (from > atomic_load(&s->end)) { /* lost bytes that were synced: reading will find which bodies they were */
+        log_event(LOG_ERROR, "segment is shorter than it was", LOG_U("segment", s->number));
+        atomic_store(&b->index.recheck, true);
+        from = record_padded(atomic_load(&s->end));
     }
-    return err_set(e, ERR_CORRUPT,
-                   "segment %u in %s has no valid header (moved away, its bodies are fetched from other nodes)",
-                   s->number, b->segments.dir);
+    err = replay(b, s, from, last, &end);
+    if (err)
+        return err_set(e, err, "replaying segment %u failed", s->number);
+    if (last && (err = tail_cut(b, s, end, e)) != 0)
+        return err;
+    index_position_set(&b->index, (struct blob_position){s->number, atomic_load(&s->end)});
+    err = index_flush(&b->index);
+    return err ? err_set(e, err, "index of bodies cannot be written") : 0;
 }
 
 int blob_recover(struct blob_log *b, struct err_detail *e)
@@ -128,32 +153,11 @@ int blob_recover(struct blob_log *b, struct err_detail *e)
     uint32_t number = segments_next(&b->segments, p.segment ? p.segment : 1);
     for (; number; number = segments_next(&b->segments, number + 1)) {
         struct segment *s;
-        uint64_t end, from = number == p.segment ? p.offset : SEGMENT_HEADER_SIZE;
         int err = segment_hold(&b->segments, number, &s);
         if (err)
             return err_set(e, err, "segment %u in %s cannot be opened", number, b->segments.dir);
-        if (!segment_header_ok(s->fd, number)) {
-            err = headless(b, s, number == last, e);
-            segment_release(&b->segments, &s);
-            if (err)
-                return err;
-            continue;
-        }
-        if (from > atomic_load(&s->end)) { /* lost bytes that were synced: reading will find which bodies they were */
-            log_event(LOG_ERROR, "segment is shorter than it was", LOG_U("segment", number));
-            atomic_store(&b->index.recheck, true);
-            from = record_padded(atomic_load(&s->end));
-        }
-        err = replay(b, s, from, number == last, &end);
-        if (err)
-            err_set(e, err, "replaying segment %u failed", number);
-        else if (number == last)
-            err = tail_cut(b, s, end, e);
-        if (!err)
-            index_position_set(&b->index, (struct blob_position){number, atomic_load(&s->end)});
+        err = recover_one(b, s, number == p.segment ? p.offset : SEGMENT_HEADER_SIZE, number == last, e);
         segment_release(&b->segments, &s);
-        if (!err && (err = index_flush(&b->index)) != 0)
-            err_set(e, err, "index of bodies cannot be written");
         if (err)
             return err;
     }

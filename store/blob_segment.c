@@ -258,10 +258,11 @@ uint64_t segment_remove(struct segment_set *set, uint32_t number)
     return freed;
 }
 
-bool segment_header_ok(int fd, uint32_t number)
+int segment_header_check(int fd, uint32_t number)
 {
     uint8_t header[SEGMENT_HEADER_SIZE];
-    return !file_read(fd, header, sizeof header, 0) && get_le32(header) == SEGMENT_MAGIC &&
-           get_le32(header + 4) == SEGMENT_VERSION && get_le64(header + 8) == number &&
-           get_le64(header + 24) == checksum64(slice_make(header, 24));
+    if (file_read(fd, header, sizeof header, 0) || get_le32(header) != SEGMENT_MAGIC ||
+        get_le64(header + 24) != checksum64(slice_make(header, 24)) || get_le64(header + 8) != number)
+        return ERR_CORRUPT;
+    return get_le32(header + 4) == SEGMENT_VERSION ? 0 : ERR_VERSION;
 }

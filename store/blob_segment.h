@@ -51,7 +51,8 @@ void segment_release(struct segment_set *set, struct segment **s);
 int segment_create(struct segment_set *set, uint32_t number, uint64_t bytes, struct segment **s_r);
 /* Takes the file away; who holds it still can read. Returns the bytes freed. */
 uint64_t segment_remove(struct segment_set *set, uint32_t number);
-bool segment_header_ok(int fd, uint32_t number);
+/* 0, ERR_CORRUPT, or ERR_VERSION when a newer build made it. */
+int segment_header_check(int fd, uint32_t number);
 
 /* All n bytes at the offset, or ERR_CORRUPT (shorter, or the disk cannot read it). */
 int file_read(int fd, void *out, size_t n, uint64_t offset);

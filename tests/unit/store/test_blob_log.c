@@ -264,6 +264,53 @@ static void missing_list_is_ordered_and_lasts(void **state)
     assert_int_equal(blob_missing_count(t->log), 50);
 }
 
+/* Whole by its checksum, but not LZ4: reading finds it, and it is missing then. */
+static void appended_as_nonsense(void **state)
+{
+    struct blob_bench *t = *state;
+    uint8_t raw[RECORD_HEADER_SIZE + 4] = {0};
+    struct record_header h = {.payload = 4, .size = 1000, .flags = RECORD_LZ4, .hash = blob_bench_hash(1)};
+    memcpy(raw + RECORD_HEADER_SIZE, "\xf0\xff\xff\xff", 4);
+    h.checksum = checksum64(slice_make(raw + RECORD_HEADER_SIZE, 4));
+    record_header_write(&h, raw);
+    blob_bench_open(t);
+    struct blob_move m = {.append.record = bytes_copy(slice_make(raw, sizeof raw))};
+    blob_writer_queue(t->log, &m.append);
+    assert_int_equal(blob_bench_append(t, 2, 3), 0);
+    assert_int_equal(blob_bench_check(t, 1), ERR_CORRUPT);
+    assert_int_equal(blob_missing_count(t->log), 1);
+    assert_int_equal(blob_bench_append(t, 1, 2), 0);
+    assert_int_equal(blob_bench_check(t, 1), 0);
+    bytes_unref(&m.append.record);
+}
+
+/* Damage to a segment's own header costs no body; a file that was only just being made is no obstacle. */
+static void segment_headers(void **state)
+{
+    struct blob_bench *t = *state;
+    char path[128];
+    blob_bench_open(t);
+    blob_bench_mark(t);
+    assert_int_equal(blob_bench_append(t, 0, 150), 0);
+    uint32_t last = segments_last(&t->log->segments);
+    assert_true(last >= 2);
+    blob_bench_crash(t);
+    blob_bench_flip(t, 1, 9);
+    blob_bench_flip(t, last, 9);
+    for (size_t n = 0; n <= SEGMENT_HEADER_SIZE; n += 8) {
+        blob_bench_segment_path(t, last + 1, path, sizeof path);
+        FILE *f = fopen(path, "w");
+        assert_non_null(f);
+        assert_int_equal(fwrite("MLBS\1\0\0\0________________________", 1, n, f), n);
+        fclose(f);
+        blob_bench_open(t);
+        for (unsigned i = 0; i < 150; i++)
+            assert_int_equal(blob_bench_check(t, i), 0);
+        assert_int_equal(segments_last(&t->log->segments), last);
+        blob_close(&t->log);
+    }
+}
+
 static void not_a_record(void **state)
 {
     struct blob_bench *t = *state;
@@ -291,6 +338,8 @@ int main(void)
         ON_BENCH(damage_found_by_reading),
         ON_BENCH(record_within_a_record),
         ON_BENCH(missing_list_is_ordered_and_lasts),
+        ON_BENCH(appended_as_nonsense),
+        ON_BENCH(segment_headers),
         ON_BENCH(not_a_record),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
