@@ -32,18 +32,18 @@ struct pair {
     bool accepted;
 };
 
-void pair_open(struct pair *p);    /* listens */
+void pair_open(struct pair *p); /* listens */
 void pair_dial(struct pair *p, SSL_CTX *ctx, const char *name);
-void pair_close(struct pair *p);   /* closes what is open and checks that the loop is empty */
+void pair_close(struct pair *p); /* closes what is open and checks that the loop is empty */
 /* Runs the loop until the condition holds; fails the test after 10 s. */
-#define pair_until(p, cond)                                             \
-    do {                                                                \
-        uint64_t until_ = uv_hrtime() + 10000000000ULL;                 \
-        while (!(cond)) {                                               \
-            pair_turn(p);                                               \
-            if (uv_hrtime() > until_)                                   \
-                fail_msg("timed out waiting for %s", #cond);            \
-        }                                                               \
+#define pair_until(p, cond)                                                                                            \
+    do {                                                                                                               \
+        uint64_t until_ = uv_hrtime() + 10000000000ULL;                                                                \
+        while (!(cond)) {                                                                                              \
+            pair_turn(p);                                                                                              \
+            if (uv_hrtime() > until_)                                                                                  \
+                fail_msg("timed out waiting for %s", #cond);                                                           \
+        }                                                                                                              \
     } while (0)
 void pair_turn(struct pair *p);
 void end_close(struct end *e, unsigned linger_ms);

@@ -391,10 +391,10 @@ static void linger_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plain_both_ways), cmocka_unit_test(plain_large),    cmocka_unit_test(tls_large),
-        cmocka_unit_test(partial_reads),   cmocka_unit_test(tls_names),      cmocka_unit_test(tls_garbage),
-        cmocka_unit_test(starttls),        cmocka_unit_test(dial_failures),  cmocka_unit_test(close_anywhere),
-        cmocka_unit_test(close_in_event),  cmocka_unit_test(peer_vanishes),  cmocka_unit_test(half_close),
+        cmocka_unit_test(plain_both_ways), cmocka_unit_test(plain_large),   cmocka_unit_test(tls_large),
+        cmocka_unit_test(partial_reads),   cmocka_unit_test(tls_names),     cmocka_unit_test(tls_garbage),
+        cmocka_unit_test(starttls),        cmocka_unit_test(dial_failures), cmocka_unit_test(close_anywhere),
+        cmocka_unit_test(close_in_event),  cmocka_unit_test(peer_vanishes), cmocka_unit_test(half_close),
         cmocka_unit_test(linger_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

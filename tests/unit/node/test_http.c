@@ -181,8 +181,8 @@ static void limits(void **state)
 static void bad_addresses(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "127.0.0.1", "127.0.0.1:", "localhost:80", "127.0.0.1:65536", "::1:80",
-                                      "[127.0.0.1]:80", "[::1:80", "198.51.100.1:1"};
+    static const char *const bad[] = {"",       "127.0.0.1",      "127.0.0.1:", "localhost:80",  "127.0.0.1:65536",
+                                      "::1:80", "[127.0.0.1]:80", "[::1:80",    "198.51.100.1:1"};
     struct loop l;
     assert_int_equal(loop_init(&l, "x"), 0);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

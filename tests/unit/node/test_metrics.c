@@ -33,24 +33,23 @@ static void exposition(void **state)
     struct buf out = {0};
     metrics_write(m, &out);
     buf_append_byte(&out, 0);
-    assert_string_equal((const char *)buf_slice(&out).p,
-                        "# HELP a_value First,\\nwith \\\\ in it.\n"
-                        "# TYPE a_value gauge\n"
-                        "a_value -1.5\n"
-                        "# HELP b_total Second.\n"
-                        "# TYPE b_total counter\n"
-                        "b_total{protocol=\"imap\"} 2\n"
-                        "b_total{protocol=\"pop3\"} 18446744073709551615\n"
-                        "# HELP c_seconds Third.\n"
-                        "# TYPE c_seconds histogram\n"
-                        "c_seconds_bucket{op=\"x\",le=\"0.5\"} 1\n"
-                        "c_seconds_bucket{op=\"x\",le=\"1\"} 2\n"
-                        "c_seconds_bucket{op=\"x\",le=\"+Inf\"} 3\n"
-                        "c_seconds_sum{op=\"x\"} 101.25\n"
-                        "c_seconds_count{op=\"x\"} 3\n"
-                        "# HELP d_total Fourth.\n"
-                        "# TYPE d_total counter\n"
-                        "d_total 3000000000\n");
+    assert_string_equal((const char *)buf_slice(&out).p, "# HELP a_value First,\\nwith \\\\ in it.\n"
+                                                         "# TYPE a_value gauge\n"
+                                                         "a_value -1.5\n"
+                                                         "# HELP b_total Second.\n"
+                                                         "# TYPE b_total counter\n"
+                                                         "b_total{protocol=\"imap\"} 2\n"
+                                                         "b_total{protocol=\"pop3\"} 18446744073709551615\n"
+                                                         "# HELP c_seconds Third.\n"
+                                                         "# TYPE c_seconds histogram\n"
+                                                         "c_seconds_bucket{op=\"x\",le=\"0.5\"} 1\n"
+                                                         "c_seconds_bucket{op=\"x\",le=\"1\"} 2\n"
+                                                         "c_seconds_bucket{op=\"x\",le=\"+Inf\"} 3\n"
+                                                         "c_seconds_sum{op=\"x\"} 101.25\n"
+                                                         "c_seconds_count{op=\"x\"} 3\n"
+                                                         "# HELP d_total Fourth.\n"
+                                                         "# TYPE d_total counter\n"
+                                                         "d_total 3000000000\n");
     buf_close(&out);
     metrics_free(&m);
     assert_null(m);

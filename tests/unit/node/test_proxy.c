@@ -7,7 +7,10 @@
 
 #include <stdio.h>
 
-#define BYTES(s) {(const uint8_t *)(s), sizeof(s) - 1}
+#define BYTES(s)                                                                                                       \
+    {                                                                                                                  \
+        (const uint8_t *)(s), sizeof(s) - 1                                                                            \
+    }
 #define SIG "\r\n\r\n\0\r\nQUIT\n"
 #define FOUR "\xc0\x00\x02\x01\x0a\x00\x00\x02\x1f\x90\x00\x19"
 #define SIX "\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\1\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\2\xff\xff\x03\xe1"
@@ -26,10 +29,14 @@ static const struct row rows[] = {
     {"v1 tcp6", BYTES("PROXY TCP6 2001:DB8::1 ::1 1 65535\r\n"), 0, false, "2001:db8::1", 1},
     {"v1 unknown", BYTES("PROXY UNKNOWN\r\n"), 0, true, "", 0},
     {"v1 unknown, more", BYTES("PROXY UNKNOWN ffff::1 ffff::2 65535 65535\r\n"), 0, true, "", 0},
-    {"v1 longest", BYTES("PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff "
-                         "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n"), 0, true, "", 0},
-    {"v1 one too long", BYTES("PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff "
-                              "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 655355\r\n"), ERR_PROTOCOL, false, "", 0},
+    {"v1 longest",
+     BYTES("PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff "
+           "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n"),
+     0, true, "", 0},
+    {"v1 one too long",
+     BYTES("PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff "
+           "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 655355\r\n"),
+     ERR_PROTOCOL, false, "", 0},
     {"v1 no CR", BYTES("PROXY TCP4 192.0.2.1 198.51.100.2 56324 143\n"), ERR_PROTOCOL, false, "", 0},
     {"v1 wrong family", BYTES("PROXY TCP4 ::1 ::1 1 2\r\n"), ERR_PROTOCOL, false, "", 0},
     {"v1 bad port", BYTES("PROXY TCP4 192.0.2.1 198.51.100.2 65536 143\r\n"), ERR_PROTOCOL, false, "", 0},
@@ -44,7 +51,10 @@ static const struct row rows[] = {
     {"v2 inet6", BYTES(SIG "\x21\x21\x00\x24" SIX), 0, false, "2001:db8::1", 65535},
     {"v2 local", BYTES(SIG "\x20\x00\x00\x00"), 0, true, "", 0},
     {"v2 local with addresses", BYTES(SIG "\x20\x11\x00\x0c" FOUR), 0, true, "", 0},
-    {"v2 unspec", BYTES(SIG "\x21\x00\x00\x03" "abc"), 0, true, "", 0},
+    {"v2 unspec",
+     BYTES(SIG "\x21\x00\x00\x03"
+               "abc"),
+     0, true, "", 0},
     {"v2 short addresses", BYTES(SIG "\x21\x11\x00\x0b" FOUR), ERR_PROTOCOL, false, "", 0},
     {"v2 short inet6", BYTES(SIG "\x21\x21\x00\x0c" FOUR), ERR_PROTOCOL, false, "", 0},
     {"v2 family unknown", BYTES(SIG "\x21\x41\x00\x0c" FOUR), ERR_PROTOCOL, false, "", 0},
@@ -108,16 +118,26 @@ static void networks(void **state)
         int rc;
         bool has;
     } cases[] = {
-        {"192.0.2.0/24", "192.0.2.77", 0, true},     {"192.0.2.0/24", "192.0.3.1", 0, false},
-        {"192.0.2.1", "192.0.2.1", 0, true},         {"192.0.2.1", "192.0.2.2", 0, false},
-        {"0.0.0.0/0", "203.0.113.9", 0, true},       {"0.0.0.0/0", "2001:db8::1", 0, false},
-        {"::/0", "203.0.113.9", 0, true},            {"2001:db8::/32", "2001:db8:1::2", 0, true},
-        {"2001:db8::/32", "2001:db9::", 0, false},   {"::1", "::1", 0, true},
-        {"10.0.0.0/9", "10.127.0.1", 0, true},       {"10.0.0.0/9", "10.128.0.1", 0, false},
-        {"192.0.2.1/24", NULL, ERR_INVALID, false},  {"192.0.2.0/33", NULL, ERR_INVALID, false},
-        {"", NULL, ERR_INVALID, false},              {"/8", NULL, ERR_INVALID, false},
-        {"192.0.2.0/", NULL, ERR_INVALID, false},    {"2001:db8::/129", NULL, ERR_INVALID, false},
-        {"example.net/8", NULL, ERR_INVALID, false}, {"192.0.2.0/-1", NULL, ERR_INVALID, false},
+        {"192.0.2.0/24", "192.0.2.77", 0, true},
+        {"192.0.2.0/24", "192.0.3.1", 0, false},
+        {"192.0.2.1", "192.0.2.1", 0, true},
+        {"192.0.2.1", "192.0.2.2", 0, false},
+        {"0.0.0.0/0", "203.0.113.9", 0, true},
+        {"0.0.0.0/0", "2001:db8::1", 0, false},
+        {"::/0", "203.0.113.9", 0, true},
+        {"2001:db8::/32", "2001:db8:1::2", 0, true},
+        {"2001:db8::/32", "2001:db9::", 0, false},
+        {"::1", "::1", 0, true},
+        {"10.0.0.0/9", "10.127.0.1", 0, true},
+        {"10.0.0.0/9", "10.128.0.1", 0, false},
+        {"192.0.2.1/24", NULL, ERR_INVALID, false},
+        {"192.0.2.0/33", NULL, ERR_INVALID, false},
+        {"", NULL, ERR_INVALID, false},
+        {"/8", NULL, ERR_INVALID, false},
+        {"192.0.2.0/", NULL, ERR_INVALID, false},
+        {"2001:db8::/129", NULL, ERR_INVALID, false},
+        {"example.net/8", NULL, ERR_INVALID, false},
+        {"192.0.2.0/-1", NULL, ERR_INVALID, false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct network n;

@@ -78,8 +78,8 @@ static void self_signed(void **state)
 static void long_and_numeric_names(void **state)
 {
     (void)state;
-    static const char *const names[] = {"192.0.2.7", "2001:db8::7",
-                                        "a-host-name-that-is-longer-than-the-sixty-four-characters-of-a-cn.example.net"};
+    static const char *const names[] = {
+        "192.0.2.7", "2001:db8::7", "a-host-name-that-is-longer-than-the-sixty-four-characters-of-a-cn.example.net"};
     struct err_detail e = {{0}};
     for (size_t i = 0; i < 3; i++) {
         char path[128];
@@ -109,9 +109,12 @@ static void errors(void **state)
     fputs("no PEM at all\n", f);
     fclose(f);
     const struct tls_config cases[] = {
-        {.certificate = "/nonexistent.pem", .key = good}, {.certificate = good, .key = "/nonexistent.pem"},
-        {.certificate = bad, .key = good},                {.certificate = good, .key = bad},
-        {.certificate = good, .key = other},              {.certificate = good},
+        {.certificate = "/nonexistent.pem", .key = good},
+        {.certificate = good, .key = "/nonexistent.pem"},
+        {.certificate = bad, .key = good},
+        {.certificate = good, .key = bad},
+        {.certificate = good, .key = other},
+        {.certificate = good},
         {.data = "/nonexistent", .host_name = "x.test"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
