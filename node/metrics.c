@@ -191,7 +191,7 @@ static void number(struct buf *out, double v)
         buf_append_str(out, "NaN");
     else if (isinf(v))
         buf_append_str(out, v > 0 ? "+Inf" : "-Inf");
-    else if (v == floor(v) && fabs(v) < 1e15)
+    else if (v > -1e15 && v < 1e15 && v == (double)(int64_t)v)
         buf_printf(out, "%.0f", v);
     else
         buf_printf(out, "%.9g", v);
