@@ -207,6 +207,7 @@ static void ticked(uv_timer_t *t)
     serve_tick(b, now);
     fetch_tick(b, now);
     missing_tick(b, now);
+    recheck_tick(b, now);
     if (b->stopping) {
         stopped(b);
         return;
@@ -239,6 +240,7 @@ static void workers_stop(struct bulk *b)
         bulk_worker_stop(&b->readers[i]);
     bulk_worker_stop(&b->exporter);
     bulk_worker_stop(&b->importer);
+    bulk_worker_stop(&b->checker);
 }
 
 static int workers_start(struct bulk *b)
@@ -246,6 +248,8 @@ static int workers_start(struct bulk *b)
     int rv = bulk_worker_start(&b->exporter, "state-out");
     if (rv == 0)
         rv = bulk_worker_start(&b->importer, "state-in");
+    if (rv == 0)
+        rv = bulk_worker_start(&b->checker, "body-check");
     for (unsigned i = 0; rv == 0 && i < BULK_READERS; i++)
         rv = bulk_worker_start(&b->readers[i], "body-read");
     if (rv != 0)
@@ -262,6 +266,7 @@ int bulk_start(const struct bulk_config *c, struct bulk **b_r, struct err_detail
     list_init(&b->gets);
     list_init(&b->conns);
     missing_init(b);
+    recheck_init(b);
     int rv = loop_init(&b->loop, "bulk");
     if (rv != 0) {
         mem_free(b);
@@ -303,6 +308,7 @@ static void stop_run(struct task *t)
 {
     struct bulk *b = container_of(t, struct stop, task)->b;
     b->stopping = true;
+    atomic_store(&b->recheck_stop, true);
     link_listener_close(&b->listener);
     put_stop(b);
     get_stop(b);

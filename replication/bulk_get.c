@@ -50,6 +50,7 @@ static void get_end(struct get *g, int status)
 {
     struct bulk *b = g->b;
     bool background = g->background;
+    struct body_hash hash = g->hash;
     list_remove(&g->item);
     while (!list_empty(&g->waiters))
         waiter_end(container_of(g->waiters.next, struct waiter, item), status, status == 0 ? g->body : NULL);
@@ -57,7 +58,7 @@ static void get_end(struct get *g, int status)
     bytes_unref(&g->body);
     mem_free(g);
     if (background)
-        missing_done(b, status == 0);
+        missing_done(b, &hash, status == 0);
 }
 
 static void appended(struct task *t)
@@ -234,7 +235,7 @@ void get_background(struct bulk *b, const struct body_hash *hash)
 {
     struct get *g = get_find(b, hash);
     if (g && g->background) {
-        missing_done(b, true); /* counted already */
+        missing_done(b, hash, true); /* counted already */
         return;
     }
     if (g) {

@@ -4,6 +4,7 @@
  *   bulk_put.c      body_put: own log and all members, until a majority of voters has it
  *   bulk_get.c      body_get: asks peers in turn, verifies, appends
  *   bulk_missing.c  background fetch of what apply found missing
+ *   bulk_recheck.c  all references compared with the bodies here, after a crash
  *   bulk_serve.c    the other end: connections that peers dialled
  *   bulk_export.c   the other end of a state transfer
  *   bulk_import.c   state transfer into this node */
@@ -31,6 +32,7 @@ enum {
     BULK_GET_ROUNDS = 3,                  /* every member asked that often and has none: not found */
     BULK_MISSING_WINDOW = 32,             /* background fetches under way */
     BULK_MISSING_BATCH = 64,
+    BULK_SUSPECTS = 64,
     BULK_MISSING_DELAY_MS = 200, /* a body noted as missing mostly is on its way */
     BULK_STATE_PART = 256 * 1024,
     BULK_STATE_WINDOW = 4 * 1024 * 1024, /* sent and not taken */
@@ -60,6 +62,12 @@ struct conn {
     struct export *export;
 };
 
+/* A missing body that the state did not refer to at this applied index. */
+struct suspect {
+    struct body_hash hash;
+    uint64_t index;
+};
+
 struct missing {
     struct body_hash batch[BULK_MISSING_BATCH], cursor;
     size_t n, at;
@@ -68,6 +76,8 @@ struct missing {
     unsigned backoff_ms;
     int64_t next_ms, logged_ms; /* next_ms: of the next round; 0: none due */
     uint64_t fetched;
+    struct suspect suspects[BULK_SUSPECTS];
+    unsigned suspect_next;
     struct task fill, kick; /* posted to our own queue, at most once at a time */
     bool fill_posted;
     atomic_bool kick_posted;
@@ -85,9 +95,13 @@ struct bulk {
     size_t outstanding; /* tasks at other threads that come back */
     struct missing missing;
     struct fetch *fetch;
+    struct task recheck; /* at the checker while rechecking */
+    bool rechecking;
+    int64_t recheck_next_ms;
+    atomic_bool recheck_stop;
     unsigned exports;
     uint64_t state_requests;
-    struct bulk_worker readers[BULK_READERS], exporter, importer;
+    struct bulk_worker readers[BULK_READERS], exporter, importer, checker;
     unsigned reader_next;
 };
 
@@ -119,8 +133,11 @@ void get_tick(struct bulk *b, int64_t now);
 void get_stop(struct bulk *b);
 /* bulk_missing.c */
 void missing_init(struct bulk *b);
-void missing_done(struct bulk *b, bool found);
+void missing_done(struct bulk *b, const struct body_hash *hash, bool found);
 void missing_tick(struct bulk *b, int64_t now);
+/* bulk_recheck.c */
+void recheck_init(struct bulk *b);
+void recheck_tick(struct bulk *b, int64_t now);
 /* bulk_serve.c */
 void serve_accepted(void *arg, struct link *l, const struct link_hello *peer);
 void serve_members_changed(struct bulk *b);
