@@ -6,7 +6,7 @@
 
 #include "protocol/imap/imap_input.h"
 
-enum { IMAP_NESTING_MAX = 50, IMAP_LIST_MAX = 1000, IMAP_SET_MAX = 20000 };
+enum { IMAP_NESTING_MAX = 50, IMAP_LIST_MAX = 1000 /* header fields of an item */, IMAP_SET_MAX = 20000 };
 
 struct imap_args {
     struct slice in;

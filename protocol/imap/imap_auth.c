@@ -62,6 +62,8 @@ static void auth_done(struct backend_op *op)
     im->account = r->auth.account;
     im->state = IMAP_AUTHENTICATED;
     memcpy(im->s.user, r->auth.address, sizeof im->s.user);
+    log_event(LOG_INFO, "login", LOG_S("session", im->s.peer.id), LOG_S("client", im->s.peer.address),
+              LOG_S("user", im->s.user));
     struct buf text = {0};
     imap_capability_write(im, &text);
     imap_finish(im, "OK [%.*s] Logged in", (int)buf_len(&text), (const char *)buf_slice(&text).p);

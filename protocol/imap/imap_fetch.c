@@ -144,6 +144,15 @@ static struct slice summary_of(struct fetch_run *r, struct backend_view *v, cons
     return summary;
 }
 
+/* The mailbox's record, for its keywords; the client hears of new ones before it meets them. */
+static void box_read(struct fetch_run *r, struct backend_view *v, struct mailbox_info *info)
+{
+    if (v->ops->mailbox_get(v, r->im->box->id, info) != 0)
+        r->ended = r->any_gone = true;
+    else if (info->keyword_n > r->im->box->keyword_n)
+        imap_flags_announce(r->im, info);
+}
+
 /* Is there a next message to answer for? Leaves out unchanged and expunged ones. */
 static bool next_message(struct fetch_run *r, struct backend_view *v, struct message_info *m, struct slice *summary_r)
 {
@@ -170,8 +179,7 @@ static void produce_slice(struct fetch_run *r)
     struct message_info m;
     struct slice summary;
     struct backend_view *v = imap_view(im);
-    if (v->ops->mailbox_get(v, im->box->id, &box) != 0)
-        r->ended = r->any_gone = true;
+    box_read(r, v, &box);
     for (int i = 0; i < SLICE_MESSAGES && !r->ended && !imap_out_full(im); i++) {
         if (!next_message(r, v, &m, &summary))
             break;
@@ -219,8 +227,7 @@ static void window_fill(struct fetch_run *r)
     if (r->ended || r->n == WINDOW || (r->n > 0 && r->in_flight >= WINDOW_BYTES))
         return;
     struct backend_view *v = imap_view(r->im);
-    if (v->ops->mailbox_get(v, r->im->box->id, &box) != 0)
-        r->ended = r->any_gone = true;
+    box_read(r, v, &box);
     while (!r->ended && r->n < WINDOW && (r->n == 0 || r->in_flight < WINDOW_BYTES))
         if (next_message(r, v, &m, &summary))
             slot_start(r, &box, &m, summary);

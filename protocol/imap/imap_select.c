@@ -36,14 +36,24 @@ bool imap_select_parse(struct imap *im, struct imap_args *a)
 
 /* ---- the selected mailbox's life ---- */
 
+/* To a client in IDLE. One that does not read is told later, all at once. */
+static void tell_now(struct imap *im)
+{
+    if (!im->watching || im->state != IMAP_SELECTED || !im->box->dirty)
+        return;
+    if (imap_out_full(im)) {
+        im->resume = tell_now;
+        return;
+    }
+    imap_updates_send(im, true);
+    imap_wake(im);
+}
+
 static void on_watch(struct backend_watch *w)
 {
     struct imap *im = w->owner;
     im->box->dirty = true;
-    if (!im->watching || im->state != IMAP_SELECTED)
-        return;
-    imap_updates_send(im, true);
-    imap_wake(im);
+    tell_now(im);
 }
 
 void imap_box_close(struct imap *im)

@@ -53,6 +53,8 @@ static void finish(struct imap *im, const char *text)
 {
     if (im->box != NULL && im->command != NULL && im->box->dirty)
         imap_updates_send(im, !(im->command->options & COMMAND_NO_EXPUNGE));
+    if (im->account != 0 && strncmp(text, "BAD ", 4) != 0)
+        im->bad_n = 0; /* one that talks IMAP is allowed slips */
     if (im->state != IMAP_LOGOUT || im->command == NULL || im->command->run == imap_logout_run)
         tagged(im, text);
     command_clear(im);
@@ -279,6 +281,10 @@ static bool on_literal(struct imap *im)
         refusal = message_refusal(im);
     else if (im->in.literal_size > max || im->in.inline_n > max - im->in.literal_size)
         refusal = "BAD [TOOBIG] Literal is too big";
+    if (refusal != NULL && !im->in.literal_sync && im->account == 0) {
+        imap_bye(im, "Literal is too big"); /* nobody in particular sends it: do not read it all */
+        return false;
+    }
     if (refusal != NULL)
         return imap_input_literal_refuse(&im->in, refusal);
     if (message)
@@ -309,6 +315,13 @@ static void on_command(struct imap *im)
         imap_input_reset(&im->in);
 }
 
+/* Between commands a connection keeps next to nothing: there may be very many that idle. */
+static void memory_release(struct imap *im)
+{
+    buf_close(&im->in.line);
+    arena_close(&im->arena);
+}
+
 static size_t op_input(struct session *s, struct slice in)
 {
     struct imap *im = imap_of(s);
@@ -321,6 +334,8 @@ static size_t op_input(struct session *s, struct slice in)
             on_command(im);
     }
     im->in_input = false;
+    if (im->command == NULL && buf_len(&im->in.line) == 0)
+        memory_release(im);
     /* What a client sends between STARTTLS and the handshake could be anybody's: never take it. */
     return s->starttls || s->closing ? in.n : used;
 }
@@ -330,8 +345,12 @@ static void op_drained(struct session *s)
     struct imap *im = imap_of(s);
     void (*resume)(struct imap *) = im->resume;
     im->resume = NULL;
+    if (buf_len(&s->out) == 0)
+        buf_close(&s->out);
     if (resume != NULL)
         resume(im);
+    else if (im->command == NULL && buf_len(&im->in.line) == 0)
+        memory_release(im);
 }
 
 /* ---- life ---- */

@@ -107,10 +107,19 @@ static int change_cmp(const void *a, const void *b)
 static void tell_expunged(struct imap *im)
 {
     struct imap_box *box = im->box;
-    /* Descending: each number is right by the ones before it, and nothing is renumbered in between. */
-    for (size_t i = box->gone.n; i-- > 0;)
-        for (uint32_t uid = box->gone.ranges[i].last; uid >= box->gone.ranges[i].first; uid--)
-            buf_printf(&im->s.out, "* %llu EXPUNGE\r\n", (unsigned long long)uid_set_rank(&box->uids, uid));
+    size_t n = 0, count = (size_t)uid_set_count(&box->gone);
+    if (count == 0)
+        return;
+    uint32_t *seqs = mem_alloc(count * sizeof *seqs);
+    struct imap_cursor c;
+    imap_cursor_init(&c, &box->uids, &box->gone);
+    while (imap_cursor_next(&c))
+        seqs[n++] = c.seq;
+    ENSURE(n == count); /* gone is a part of uids */
+    /* Descending: a number is not moved by the ones told before it. */
+    while (n > 0)
+        buf_printf(&im->s.out, "* %u EXPUNGE\r\n", seqs[--n]);
+    mem_free(seqs);
     for (size_t i = 0; i < box->gone.n; i++)
         uid_set_remove(&box->uids, box->gone.ranges[i].first, box->gone.ranges[i].last);
     uid_set_close(&box->gone);

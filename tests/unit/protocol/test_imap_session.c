@@ -225,9 +225,9 @@ static void test_store(void **state)
     (void)state;
     static const struct turn turns[] = {
         {"a STORE 1 +FLAGS (\\Flagged Work)\r\n",
-         "* 1 FETCH (FLAGS (\\Flagged \\Seen Work))\r\n"
          "* FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft Work)\r\n"
          "* OK [PERMANENTFLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft Work \\*)] Kept\r\n"
+         "* 1 FETCH (FLAGS (\\Flagged \\Seen Work))\r\n"
          "a OK STORE completed\r\n"},
         {"b STORE 1:2 -FLAGS.SILENT \\Flagged\r\n", "b OK STORE completed\r\n"},
         {"c UID STORE 2 FLAGS \\Deleted\r\n", "* 2 FETCH (UID 2 FLAGS (\\Deleted))\r\nc OK STORE completed\r\n"},
@@ -302,6 +302,13 @@ static void test_limits(void **state)
     imap_client_talk(&c, "d SELECT {21}\r\n", "d BAD [TOOBIG] Literal is too big\r\n");
     imap_client_talk(&c, "e SELECT {99999999999999999999+}\r\n", "");
     assert_false(c.s->closing);
+    imap_client_close(&c);
+
+    imap_client_open(&c, fb, true);
+    imap_client_talk(&c, "a LOGIN {9999}\r\n", "a BAD [TOOBIG] Literal is too big\r\n");
+    imap_client_talk(&c, "b APPEND INBOX {9}\r\n", "b BAD Log in first\r\n");
+    imap_client_talk(&c, "c LOGIN {9999+}\r\n", "* BYE Literal is too big\r\n");
+    assert_true(c.s->closing);
     imap_client_close(&c);
 
     imap_client_open_limits(&c, fb, true, &limits);

@@ -131,6 +131,40 @@ static void test_idle(void **state)
     imap_client_close(&a);
 }
 
+/* A client in IDLE that does not read: changes are folded, out does not grow. */
+static void test_idle_slow_client(void **state)
+{
+    (void)state;
+    struct imap_client a;
+    open_box(&a, "INBOX");
+    imap_client_talk(&a, "1 IDLE\r\n", "+ idling\r\n");
+    for (unsigned i = 0; i < 20000; i++) {
+        fake_backend_flags(fb, inbox, 1 + i % 5, i & 31);
+        while (fake_backend_run_one(fb))
+            ;
+    }
+    assert_true(buf_len(&a.s->out) < SESSION_OUT_HIGH + 4096);
+    fake_backend_expunge(fb, inbox, 5);
+    imap_client_pump(&a);
+    assert_true(imap_client_saw(&a, "* 5 EXPUNGE\r\n"));
+    imap_client_forget(&a);
+    imap_client_talk(&a, "DONE\r\n", "1 OK IDLE completed\r\n");
+    imap_client_close(&a);
+}
+
+/* Between commands, and in IDLE, buffers are given back. */
+static void test_idle_memory(void **state)
+{
+    (void)state;
+    struct imap_client a;
+    open_box(&a, "INBOX");
+    imap_client_talk(&a, "1 NOOP\r\n", "1 OK NOOP completed\r\n");
+    assert_int_equal(a.s->out.cap, 0);
+    imap_client_talk(&a, "2 IDLE\r\n", "+ idling\r\n");
+    assert_int_equal(a.s->out.cap, 0);
+    imap_client_close(&a);
+}
+
 static void test_mailbox_deleted(void **state)
 {
     (void)state;
@@ -330,6 +364,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_silent_tells_others, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stale_changes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_idle, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_idle_slow_client, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_idle_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_mailbox_deleted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_seen_without_quorum, setup, teardown),
         cmocka_unit_test_setup_teardown(test_big_fetch, setup, teardown),
