@@ -88,11 +88,18 @@ static void peer_drained(void *arg, struct link *l)
 
 static const struct link_events PEER_EVENTS = {peer_up, peer_frame, peer_down, peer_drained};
 
+static int hello_ok(void *arg, const struct link_hello *peer)
+{
+    struct bulk *b = arg;
+    return b->c.hello_ok ? b->c.hello_ok(b->c.arg, peer) : 0;
+}
+
 static void peer_dial(struct peer *p)
 {
     struct bulk *b = p->b;
     p->link =
         link_dial(&b->loop.uv, b->c.identity, LINK_BULK, p->info.id, p->info.address, b->c.dead_ms, &PEER_EVENTS, p);
+    link_set_ok(p->link, hello_ok, b);
 }
 
 static void peer_hang_up(struct peer *p)
@@ -227,12 +234,6 @@ static void tick_set(struct bulk *b, bool fast)
 }
 
 /* ---- life ---- */
-
-static int hello_ok(void *arg, const struct link_hello *peer)
-{
-    struct bulk *b = arg;
-    return b->c.hello_ok ? b->c.hello_ok(b->c.arg, peer) : 0;
-}
 
 static void workers_stop(struct bulk *b)
 {

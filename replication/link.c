@@ -26,7 +26,8 @@ static const char *class_name(enum link_class class)
 /* One line a change: a peer that stays away, or up, is not news. */
 static void change_log(struct link *l, int status, const char *why)
 {
-    bool for_operator = status == ERR_DENIED || status == ERR_VERSION || status == ERR_PROTOCOL;
+    bool for_operator =
+        status == ERR_DENIED || status == ERR_CONFLICT || status == ERR_VERSION || status == ERR_PROTOCOL;
     if (status == l->logged || (status != 0 && l->logged < 0 && !for_operator))
         return;
     l->logged = status;
@@ -333,12 +334,16 @@ static void greeting_take(struct link *l, const struct link_frame *f)
         return;
     }
     l->peer = named;
+    int rv = 0;
+    if (l->outgoing && l->ok)
+        rv = l->ok(l->ok_arg, &g.hello);
+    else if (!l->outgoing && l->listener->ev.ok)
+        rv = l->listener->ev.ok(l->listener->arg, &g.hello);
+    if (rv != 0) {
+        refuse(l, rv, "refused: no member, or not this one");
+        return;
+    }
     if (!l->outgoing) {
-        int rv = l->listener->ev.ok ? l->listener->ev.ok(l->listener->arg, &g.hello) : 0;
-        if (rv != 0) {
-            refuse(l, rv, "refused: no member, or not this one");
-            return;
-        }
         l->dead_ms = dead_clamp(g.dead_ms);
         greet(l, 0, "");
     }
@@ -487,6 +492,12 @@ void link_set_events(struct link *l, const struct link_events *ev, void *arg)
 {
     l->ev = ev;
     l->arg = arg;
+}
+
+void link_set_ok(struct link *l, int (*ok)(void *arg, const struct link_hello *peer), void *arg)
+{
+    l->ok = ok;
+    l->ok_arg = arg;
 }
 
 bool link_is_up(const struct link *l)

@@ -36,6 +36,8 @@ struct link {
     unsigned dead_ms, backoff_ms;
     const struct link_events *ev;
     void *arg;
+    int (*ok)(void *arg, const struct link_hello *peer); /* outgoing; may be NULL */
+    void *ok_arg;
     struct link_listener *listener; /* until accepted() */
     struct list item;               /* in the listener's pending ones */
     struct stream *stream;          /* NULL: not connected */

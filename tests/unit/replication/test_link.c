@@ -442,6 +442,23 @@ static void refused_member(void **state)
     pair_close(&p);
 }
 
+/* Another instance answers at the address of the one that was expected: the dialler hangs up. */
+static void refused_by_the_dialler(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_open(&p);
+    pair_dial(&p, 2, 1000);
+    p.dialler.ok_status = ERR_CONFLICT;
+    link_set_ok(p.dialler.link, server_ok, &p.dialler);
+    assert_false(test_loop_until(&p.loop, &p.dialler.ups, 1, 300));
+    assert_int_equal(p.dialler.downs, 0);
+    assert_int_equal(link_send(p.dialler.link, LINK_RAFT, SLICE_LITERAL(""), SLICE_LITERAL("")), ERR_CLOSED);
+    p.dialler.ok_status = 0;
+    assert_true(test_loop_until(&p.loop, &p.dialler.ups, 1, 3000));
+    pair_close(&p);
+}
+
 /* ---- peers that misbehave ---- */
 
 /* A plain TCP client of the listener. */
@@ -640,6 +657,7 @@ int main(void)
         cmocka_unit_test(strangers),
         cmocka_unit_test(wrong_hellos),
         cmocka_unit_test(refused_member),
+        cmocka_unit_test(refused_by_the_dialler),
         cmocka_unit_test(garbage_before_tls),
         cmocka_unit_test(rogues),
         cmocka_unit_test(stalls_inside_a_frame),
