@@ -181,7 +181,8 @@ static void batch_apply(struct applier *a, struct applier_entry *batch)
     }
 }
 
-/* Barriers and configuration changes carry nothing to apply, but the index counts: a peer may ask for a copy of the state from there on. */
+/* Barriers and configuration changes carry nothing to apply, but the index counts: a peer may ask for a copy of the
+ * state from there on. */
 static bool gap_apply(struct applier *a)
 {
     uint64_t to = a->committed < a->persisted ? a->committed : a->persisted, term = a->committed_term;
@@ -209,7 +210,8 @@ static bool gap_apply(struct applier *a)
 
 /* ---- snapshot and import ---- */
 
-/* Under the lock. The store is made durable once it is at the snapshot's index and the bodies of its commands are durable too. */
+/* Under the lock. The store is made durable once it is at the snapshot's index and the bodies of its commands are
+ * durable too. */
 static bool snapshot_step(struct applier *a)
 {
     if (a->snapshot_index == 0 || a->holding || a->failed || a->store_index < a->snapshot_index)
@@ -375,8 +377,12 @@ int applier_start(const struct applier_config *c, struct applier **a_r)
     a->store_index = a->replay_until = p.index;
     a->applied = p.index;
     a->disk_free = UINT64_MAX;
-    struct store_events events = {.arg = a, .result = event_result, .mailbox_changed = event_mailbox, .body_referenced = event_body,
-                                  .body_freed = event_freed, .cluster_changed = event_cluster};
+    struct store_events events = {.arg = a,
+                                  .result = event_result,
+                                  .mailbox_changed = event_mailbox,
+                                  .body_referenced = event_body,
+                                  .body_freed = event_freed,
+                                  .cluster_changed = event_cluster};
     store_set_events(c->store, &events);
     pthread_mutex_init(&a->lock, NULL);
     pthread_condattr_t attr;

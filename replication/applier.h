@@ -2,8 +2,9 @@
  *
  *   core ──give──► [entries] ──batch──► store_apply × n, commit ──news──► core: results of own requests, applied index
  *
- * Only entries that are on this node's own disk are applied (libraft commits what a majority holds, which may not include us yet): so the
- * store is never ahead of the log after a crash. While the node is syncing, entries are held back until a copy of a peer's store is swapped in. */
+ * Only entries that are on this node's own disk are applied (libraft commits what a majority holds, which may not
+ * include us yet): so the store is never ahead of the log after a crash. While the node is syncing, entries are held
+ * back until a copy of a peer's store is swapped in. */
 #ifndef REPLICATION_APPLIER_H
 #define REPLICATION_APPLIER_H
 
@@ -29,9 +30,9 @@ struct applier_entry {
 struct applier_config {
     struct store *store;
     struct blob_log *blobs;
-    struct mark *mark;      /* synced about once a second */
-    const char *data_dir;   /* its file system's free space is watched */
-    uint64_t node, boot;    /* whose results are news */
+    struct mark *mark;    /* synced about once a second */
+    const char *data_dir; /* its file system's free space is watched */
+    uint64_t node, boot;  /* whose results are news */
     struct task_queue *home;
     void *arg;
     void (*news)(void *arg); /* on home: call applier_take */
@@ -48,9 +49,10 @@ int applier_start(const struct applier_config *c, struct applier **a_r);
 void applier_stop(struct applier *a);
 void applier_free(struct applier **a); /* after home ran for the last time */
 
-/* Core. Takes the list of entries, in order. committed: libraft's last applied index (entries of other kinds count), of that
- * term; persisted: how far the own log is on disk. */
-void applier_give(struct applier *a, struct applier_entry *first, uint64_t committed, uint64_t term, uint64_t persisted);
+/* Core. Takes the list of entries, in order. committed: libraft's last applied index (entries of other kinds count), of
+ * that term; persisted: how far the own log is on disk. */
+void applier_give(struct applier *a, struct applier_entry *first, uint64_t committed, uint64_t term,
+                  uint64_t persisted);
 /* Makes the store durable once it is at index; news says when. */
 void applier_snapshot(struct applier *a, uint64_t index);
 /* Holds entries back: the store misses what is before min_index. */

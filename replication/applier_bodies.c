@@ -28,7 +28,8 @@ static void body_appended(struct task *t)
     pthread_mutex_unlock(&a->lock);
 }
 
-/* Not waited for here: the entry stays in the log until the append is durable (the snapshot waits for it), and is met again after a crash. */
+/* Not waited for here: the entry stays in the log until the append is durable (the snapshot waits for it), and is met
+ * again after a crash. */
 static void record_append(struct applier *a, const struct body_hash *hash, struct slice record)
 {
     struct body_append *b = mem_zalloc(sizeof *b);

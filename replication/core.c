@@ -7,8 +7,15 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { HEARTBEAT_MS = 100, ELECTION_MS = 500, WRITE_WAIT_MS = 30000, VOTERS_TARGET = 3, HANDOVER_MS = 3000, REPLACE_AFTER_MS = 60000,
-       BULK_DEAD_MS = 5000 };
+enum {
+    HEARTBEAT_MS = 100,
+    ELECTION_MS = 500,
+    WRITE_WAIT_MS = 30000,
+    VOTERS_TARGET = 3,
+    HANDOVER_MS = 3000,
+    REPLACE_AFTER_MS = 60000,
+    BULK_DEAD_MS = 5000
+};
 
 void core_fatal(struct replication *r, int status, const char *why)
 {
@@ -165,9 +172,19 @@ static void replication_delete(struct replication **rp)
 
 static int applier_begin(struct replication *r)
 {
-    struct applier_config c = {.store = r->store, .blobs = r->blobs, .mark = &r->mark, .data_dir = r->data_dir, .node = r->identity.node_id,
-                               .boot = r->boot, .home = &r->loop.queue, .arg = r, .news = applier_has_news, .missing = applier_missing,
-                               .mailbox_changed = applier_mailbox_changed, .cluster_changed = applier_cluster_changed, .fatal = any_fatal};
+    struct applier_config c = {.store = r->store,
+                               .blobs = r->blobs,
+                               .mark = &r->mark,
+                               .data_dir = r->data_dir,
+                               .node = r->identity.node_id,
+                               .boot = r->boot,
+                               .home = &r->loop.queue,
+                               .arg = r,
+                               .news = applier_has_news,
+                               .missing = applier_missing,
+                               .mailbox_changed = applier_mailbox_changed,
+                               .cluster_changed = applier_cluster_changed,
+                               .fatal = any_fatal};
     return applier_start(&c, &r->applier);
 }
 
@@ -178,8 +195,14 @@ static int bulk_begin(struct replication *r, struct err_detail *e)
     if (!colon || atoi(colon + 1) <= 0)
         return err_set(e, ERR_INVALID, "peer address %s: write host:port", r->listen);
     snprintf(address, sizeof address, "%.*s:%d", (int)(colon - r->listen), r->listen, atoi(colon + 1) + 1);
-    struct bulk_config c = {.identity = &r->identity, .listen = address, .blobs = r->blobs, .store = r->store, .dead_ms = BULK_DEAD_MS,
-                            .arg = r, .hello_ok = core_hello_ok, .fatal = any_fatal};
+    struct bulk_config c = {.identity = &r->identity,
+                            .listen = address,
+                            .blobs = r->blobs,
+                            .store = r->store,
+                            .dead_ms = BULK_DEAD_MS,
+                            .arg = r,
+                            .hello_ok = core_hello_ok,
+                            .fatal = any_fatal};
     return bulk_start(&c, &r->bulk, e);
 }
 
@@ -253,7 +276,8 @@ static int member_start(struct replication *r, struct err_detail *e)
     return 0;
 }
 
-int replication_start(const struct replication_config *c, struct store *s, struct blob_log *b, struct replication **r_r, struct err_detail *e)
+int replication_start(const struct replication_config *c, struct store *s, struct blob_log *b, struct replication **r_r,
+                      struct err_detail *e)
 {
     struct replication *r = replication_new(c, s, b);
     int rc = identity_load(c->data_dir, &r->identity, e);

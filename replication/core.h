@@ -21,15 +21,15 @@
 
 enum {
     CORE_TICK_MS = 20,
-    CORE_WATCHDOG_MS = 5000,      /* the oldest log write may take this long */
-    CORE_APPLIES_MAX = 4,         /* entries under way, so that batches grow under load */
+    CORE_WATCHDOG_MS = 5000,                /* the oldest log write may take this long */
+    CORE_APPLIES_MAX = 4,                   /* entries under way, so that batches grow under load */
     CORE_APPLY_BYTES_MAX = 6 * 1024 * 1024, /* of them together: below a raft_uv segment of 8 MB */
-    CORE_LOG_BYTES = 64 * 1024 * 1024,      /* libraft holds the trailing log in memory: counts follow the size of entries */
-    CORE_SEQ_WINDOW = 3000,       /* below the store's table of recent requests (4096) */
-    CORE_FORWARD_MS = 3000,       /* an answer to a forwarded command; then it is sent again */
-    CORE_NOSPACE_SMALL = 4096,    /* with a full disk, commands up to this size are still taken */
-    CORE_ROUND_MS = 1000,         /* a read index round */
-    CORE_DESCRIPTOR = 64,         /* bytes of a snapshot descriptor */
+    CORE_LOG_BYTES = 64 * 1024 * 1024, /* libraft holds the trailing log in memory: counts follow the size of entries */
+    CORE_SEQ_WINDOW = 3000,            /* below the store's table of recent requests (4096) */
+    CORE_FORWARD_MS = 3000,            /* an answer to a forwarded command; then it is sent again */
+    CORE_NOSPACE_SMALL = 4096,         /* with a full disk, commands up to this size are still taken */
+    CORE_ROUND_MS = 1000,              /* a read index round */
+    CORE_DESCRIPTOR = 64,              /* bytes of a snapshot descriptor */
     CORE_RAFT_SEND_MAX = 6 * 1024 * 1024, /* queued for a peer: above, messages are dropped (Raft sends again) */
 };
 
@@ -250,7 +250,8 @@ void core_send(struct replication *r, const struct raft_message *m);
 int core_hello_ok(void *replication, const struct link_hello *hello); /* any thread */
 /* Payload a then b to the asker, if it is still there. */
 void core_answer(struct replication *r, struct origin o, struct slice a, struct slice b);
-void core_answer_status(struct replication *r, struct origin o, int status, uint64_t index); /* {i32 status, u64 index} */
+void core_answer_status(struct replication *r, struct origin o, int status,
+                        uint64_t index); /* {i32 status, u64 index} */
 unsigned core_voters(struct replication *r);
 bool core_is_voter(struct replication *r, uint64_t id);
 

@@ -1,5 +1,5 @@
-/* Members, the links to them, and what comes over those. Every member is dialled: those in Raft's configuration and those that the
- * state knows, invited ones too (so a joiner only has to listen). */
+/* Members, the links to them, and what comes over those. Every member is dialled: those in Raft's configuration and
+ * those that the state knows, invited ones too (so a joiner only has to listen). */
 #include "replication/core.h"
 
 #include "node/base/clock.h"
@@ -105,7 +105,8 @@ static void raft_received(struct replication *r, struct link *l, struct slice pa
         log_event(LOG_WARN, "malformed raft message", LOG_U("peer", link_peer(l)));
 }
 
-static void frame(struct replication *r, struct link *l, uint64_t serial, uint8_t type, uint64_t request, struct slice payload)
+static void frame(struct replication *r, struct link *l, uint64_t serial, uint8_t type, uint64_t request,
+                  struct slice payload)
 {
     struct origin o = {serial, request};
     if (r->life == CORE_CLOSING || atomic_load(&r->failed))
@@ -217,7 +218,8 @@ static bool config_has(struct replication *r, uint64_t id, bool *empty_r)
     return found;
 }
 
-/* Its certificate is of our CA already. The state says who is a member; a node that knows nothing yet takes anybody's word for it. */
+/* Its certificate is of our CA already. The state says who is a member; a node that knows nothing yet takes anybody's
+ * word for it. */
 int core_hello_ok(void *arg, const struct link_hello *hello)
 {
     struct replication *r = arg;
@@ -290,7 +292,8 @@ static void bulk_told(struct replication *r)
         if (!p->in_config || !colon)
             continue;
         b[n] = (struct bulk_peer){.id = p->id, .voter = p->role == RAFT_VOTER};
-        snprintf(b[n].address, sizeof b[n].address, "%.*s:%d", (int)(colon - p->address), p->address, atoi(colon + 1) + 1);
+        snprintf(b[n].address, sizeof b[n].address, "%.*s:%d", (int)(colon - p->address), p->address,
+                 atoi(colon + 1) + 1);
         n++;
     }
     bulk_peers_set(r->bulk, b, n, core_is_voter(r, r->identity.node_id));
@@ -327,7 +330,8 @@ void core_peers_refresh(struct replication *r)
             continue;
         }
         if (!p->out)
-            p->out = link_dial(&r->loop.uv, &r->identity, LINK_CONTROL, p->id, p->address, CONTROL_DEAD_MS, &out_events, p);
+            p->out =
+                link_dial(&r->loop.uv, &r->identity, LINK_CONTROL, p->id, p->address, CONTROL_DEAD_MS, &out_events, p);
         i++;
     }
     config_ids_set(r);

@@ -7,8 +7,15 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { SNAPSHOT_THRESHOLD = 8192, SNAPSHOT_TRAILING = 16384, INFLIGHT_ENTRIES = 128, INSTALL_TIMEOUT_MS = 5000, UNFIT_WAIT_MS = 5000,
-       STALLED_FREE_BYTES = 32 * 1024 * 1024, LOG_COUNT_MIN = 64 };
+enum {
+    SNAPSHOT_THRESHOLD = 8192,
+    SNAPSHOT_TRAILING = 16384,
+    INFLIGHT_ENTRIES = 128,
+    INSTALL_TIMEOUT_MS = 5000,
+    UNFIT_WAIT_MS = 5000,
+    STALLED_FREE_BYTES = 32 * 1024 * 1024,
+    LOG_COUNT_MIN = 64
+};
 
 /* The term of an entry in the log or of the last snapshot; 0: unknown. (libraft has it, but no call for it.) */
 uint64_t core_term_of(const struct replication *r, uint64_t index)
@@ -65,10 +72,12 @@ static int fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void *
 
 static int refuse(struct replication *r, int status, const char *what, uint64_t have, uint64_t want)
 {
-    r->load_status = err_set(&r->load_error, status,
-                             "%s (the log ends at %llu, %llu is needed): this node may not vote. Set %s aside and join the cluster again under a new "
-                             "name: on another node `mailctl member remove`, then `mailctl member add`, here `maild join`",
-                             what, (unsigned long long)have, (unsigned long long)want, r->data_dir);
+    r->load_status =
+        err_set(&r->load_error, status,
+                "%s (the log ends at %llu, %llu is needed): this node may not vote. Set %s aside and join the cluster "
+                "again under a new "
+                "name: on another node `mailctl member remove`, then `mailctl member add`, here `maild join`",
+                what, (unsigned long long)have, (unsigned long long)want, r->data_dir);
     return status;
 }
 
@@ -81,7 +90,8 @@ static int loaded(void *arg, uint64_t last, uint64_t last_term, bool empty)
     if (last < r->mark.index)
         return refuse(r, ERR_CORRUPT, "the Raft log lost entries that were acknowledged", last, r->mark.index);
     if (last == r->mark.index && r->mark.term != 0 && last_term != r->mark.term)
-        return refuse(r, ERR_CORRUPT, "the Raft log's last entry is another one than was acknowledged", last, r->mark.index);
+        return refuse(r, ERR_CORRUPT, "the Raft log's last entry is another one than was acknowledged", last,
+                      r->mark.index);
     if (r->mark.fresh && last > 1)
         return refuse(r, ERR_CORRUPT, "the mark of acknowledged entries is missing", last, last);
     if (p.index > last)
@@ -99,7 +109,8 @@ static void send_message(void *arg, const struct raft_message *m)
 {
     struct replication *r = arg;
     /* Not to win an election that would be given away at once; after a while anybody is better than nobody. */
-    if (m->type == RAFT_REQUEST_VOTE && core_unfit(r) && r->leader_since_ms != 0 && clock_steady_ms() - r->leader_since_ms < UNFIT_WAIT_MS)
+    if (m->type == RAFT_REQUEST_VOTE && core_unfit(r) && r->leader_since_ms != 0 &&
+        clock_steady_ms() - r->leader_since_ms < UNFIT_WAIT_MS)
         return;
     core_send(r, m);
 }
@@ -124,7 +135,8 @@ static int raft_error(struct replication *r, struct err_detail *e, const char *w
     const char *detail = r->raft.errmsg[0] ? r->raft.errmsg : r->guard.io.errmsg;
     int status = rc == RAFT_CORRUPT || rc == RAFT_MALFORMED ? ERR_CORRUPT : rc == RAFT_NOSPACE ? ERR_NOSPACE : ERR_IO;
     return err_set(e, status, "%s in %s: %s (%s)%s", what, r->raft_dir, raft_strerror(rc), detail,
-                   status == ERR_CORRUPT ? ": set the data directory aside and join the cluster again (maild join)" : "");
+                   status == ERR_CORRUPT ? ": set the data directory aside and join the cluster again (maild join)"
+                                         : "");
 }
 
 /* Only a cluster's first node, before its first entry: a first node that lost its log must not start over. */
@@ -157,10 +169,15 @@ int core_raft_open(struct replication *r, struct err_detail *e)
         return raft_error(r, e, "open the Raft log", rc);
     /* Off: it would rename a damaged segment away and go on with a shorter log. */
     raft_uv_set_auto_recovery(&r->guard.io, false);
-    struct raft_guard_events ev = {.arg = r, .loaded = loaded, .send = send_message, .persisted = persisted,
-                                   .snapshot_wanted = snapshot_wanted, .fatal = guard_fatal};
+    struct raft_guard_events ev = {.arg = r,
+                                   .loaded = loaded,
+                                   .send = send_message,
+                                   .persisted = persisted,
+                                   .snapshot_wanted = snapshot_wanted,
+                                   .fatal = guard_fatal};
     raft_guard_init(&r->guard, &r->mark, &ev);
-    r->fsm = (struct raft_fsm){.version = 1, .data = r, .apply = fsm_apply, .snapshot = core_fsm_snapshot, .restore = core_fsm_restore};
+    r->fsm = (struct raft_fsm){
+        .version = 1, .data = r, .apply = fsm_apply, .snapshot = core_fsm_snapshot, .restore = core_fsm_restore};
     if ((rc = raft_init(&r->raft, &r->guard.io, &r->fsm, r->identity.node_id, r->advertise)) != 0) {
         rc = raft_error(r, e, "open the Raft log", rc);
         raft_uv_close(&r->guard.io);
@@ -179,7 +196,8 @@ static void log_limits_set(struct replication *r)
     unsigned trailing = r->c.snapshot_trailing ? r->c.snapshot_trailing : SNAPSHOT_TRAILING;
     if (most < LOG_COUNT_MIN)
         most = LOG_COUNT_MIN;
-    if (r->raft.legacy.snapshot_taking) /* the trailing count is used twice for one snapshot: it must not change in between */
+    if (r->raft.legacy
+            .snapshot_taking) /* the trailing count is used twice for one snapshot: it must not change in between */
         return;
     raft_set_snapshot_threshold(&r->raft, threshold < most ? threshold : (unsigned)most);
     raft_set_snapshot_trailing(&r->raft, trailing < most ? trailing : (unsigned)most);
@@ -200,8 +218,9 @@ int core_raft_start(struct replication *r, struct err_detail *e)
     int rc = raft_start(&r->raft);
     if (rc != 0)
         return raft_error(r, e, "start Raft", rc);
-    /* An idle connection falls back to probing, one message a heartbeat: a write after a pause would wait for the next one. The tick stays as
-     * started, so that heartbeats stay apart; a dead peer costs nothing, its link takes no messages. */
+    /* An idle connection falls back to probing, one message a heartbeat: a write after a pause would wait for the next
+     * one. The tick stays as started, so that heartbeats stay apart; a dead peer costs nothing, its link takes no
+     * messages. */
     raft_set_heartbeat_timeout(&r->raft, 1);
     r->started = true;
     r->leader_since_ms = clock_steady_ms();
@@ -216,7 +235,8 @@ static void leader_noticed(struct replication *r, uint64_t leader, unsigned shor
     bool was_leader = r->seen_state == RAFT_LEADER, is_leader = state == RAFT_LEADER;
     if (leader == r->seen_leader && term == r->seen_term && was_leader == is_leader)
         return;
-    if (leader != r->seen_leader || was_leader != is_leader)
+    if ((leader != r->seen_leader || was_leader != is_leader) &&
+        !(is_leader && leader == 0)) /* it shows none while it hands over */
         log_event(LOG_INFO, "leader", LOG_U("leader", leader), LOG_U("term", term), LOG_U("self", is_leader));
     if (was_leader && (!is_leader || term != r->seen_term))
         membership_lost(r);
@@ -274,8 +294,8 @@ void core_raft_tick(struct replication *r)
     /* A little hysteresis, so that one mail does not flip it. */
     bool full = reserve != 0 && free_bytes < (r->disk_full ? reserve + reserve / 8 : reserve);
     if (full != r->disk_full)
-        log_event(full ? LOG_ERROR : LOG_INFO, full ? "disk full: mail is refused" : "disk has space again", LOG_U("free", free_bytes),
-                  LOG_U("reserve", reserve));
+        log_event(full ? LOG_ERROR : LOG_INFO, full ? "disk full: mail is refused" : "disk has space again",
+                  LOG_U("free", free_bytes), LOG_U("reserve", reserve));
     r->disk_full = full;
     atomic_store(&r->disk_full_now, full);
 }

@@ -1,15 +1,14 @@
 /* Snapshots are descriptors; the store itself is the snapshot. A node whose store is behind a descriptor is syncing:
  *
- *   restore(index) ──► hold entries back ──► fetch a peer's state (bulk) ──► import when the own log reached it ──► level
- *                            ▲                         │
- *                            └── too old by now ◄──────┘
+ *   restore(index) ──► hold entries back ──► fetch a peer's state (bulk) ──► import when the own log reached it ──►
+ * level ▲                         │ └── too old by now ◄──────┘
  */
 #include "replication/core.h"
 
 enum { DESCRIPTOR_MAGIC = 0x4e534c4d /* "MLSN" */, DESCRIPTOR_VERSION = 1 };
 
-/* u32 magic, u32 version, u64 index, u64 term, u64 digest (two), u64 the store's own index at the digest, u32 format, u32 0,
- * u64 checksum. libraft has no checksum over snapshot data: this is ours. */
+/* u32 magic, u32 version, u64 index, u64 term, u64 digest (two), u64 the store's own index at the digest, u32 format,
+ * u32 0, u64 checksum. libraft has no checksum over snapshot data: this is ours. */
 void descriptor_encode(uint8_t out[CORE_DESCRIPTOR], uint64_t index, uint64_t term, const struct store_position *p)
 {
     put_le32(out, DESCRIPTOR_MAGIC);
@@ -26,17 +25,21 @@ void descriptor_encode(uint8_t out[CORE_DESCRIPTOR], uint64_t index, uint64_t te
 
 int descriptor_decode(struct slice in, uint64_t *index_r, struct store_position *p_r)
 {
-    if (in.n != CORE_DESCRIPTOR || get_le32(in.p) != DESCRIPTOR_MAGIC || get_le64(in.p + 56) != checksum64(slice_first(in, 56)))
+    if (in.n != CORE_DESCRIPTOR || get_le32(in.p) != DESCRIPTOR_MAGIC ||
+        get_le64(in.p + 56) != checksum64(slice_first(in, 56)))
         return ERR_CORRUPT;
     if (get_le32(in.p + 4) != DESCRIPTOR_VERSION)
         return ERR_VERSION;
     *index_r = get_le64(in.p + 8);
-    *p_r = (struct store_position){.index = get_le64(in.p + 40), .term = get_le64(in.p + 16),
-                                   .digest = {get_le64(in.p + 24), get_le64(in.p + 32)}, .format = get_le32(in.p + 48)};
+    *p_r = (struct store_position){.index = get_le64(in.p + 40),
+                                   .term = get_le64(in.p + 16),
+                                   .digest = {get_le64(in.p + 24), get_le64(in.p + 32)},
+                                   .format = get_le32(in.p + 48)};
     return 0;
 }
 
-/* Only room is given now; it is filled when the store is durable at this index (raft_guard holds the put until then). */
+/* Only room is given now; it is filled when the store is durable at this index (raft_guard holds the put until then).
+ */
 int core_fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
 {
     (void)fsm;
@@ -60,7 +63,9 @@ int core_fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
         if (r->started)
             core_fatal(r, rc, "a snapshot's descriptor is damaged or of a newer format");
         else
-            r->load_status = err_set(&r->load_error, rc, "the snapshot's descriptor in %s is damaged: set the data directory aside and join the cluster again (maild join)",
+            r->load_status = err_set(&r->load_error, rc,
+                                     "the snapshot's descriptor in %s is damaged: set the data directory aside and "
+                                     "join the cluster again (maild join)",
                                      r->raft_dir);
         return RAFT_CORRUPT;
     }
@@ -96,7 +101,8 @@ void core_sync_tick(struct replication *r)
     if (!r->syncing || r->fetching || r->life == CORE_CLOSING)
         return;
     r->fetching = true;
-    r->fetch = (struct state_fetch){.task.run = fetch_done, .home = &r->loop.queue, .data_dir = r->data_dir, .min_index = r->sync_min};
+    r->fetch = (struct state_fetch){
+        .task.run = fetch_done, .home = &r->loop.queue, .data_dir = r->data_dir, .min_index = r->sync_min};
     bulk_state_fetch(r->bulk, &r->fetch);
 }
 

@@ -41,7 +41,8 @@ static bool slot_read(struct mark *m, int slot)
     uint8_t b[MARK_BYTES];
     if (pread(m->fd, b, sizeof b, (off_t)slot * MARK_SLOT) != (ssize_t)sizeof b)
         return false;
-    if (get_le32(b) != MARK_MAGIC || get_le32(b + 4) != MARK_VERSION || get_le64(b + 32) != checksum64(slice_make(b, 32)))
+    if (get_le32(b) != MARK_MAGIC || get_le32(b + 4) != MARK_VERSION ||
+        get_le64(b + 32) != checksum64(slice_make(b, 32)))
         return false;
     if (get_le64(b + 8) >= m->sequence) {
         m->sequence = get_le64(b + 8);

@@ -1,18 +1,26 @@
-/* Members and roles, as leader. One change at a time, with a barrier before and after: a follower records a wrong index for a
- * configuration that is not the first new entry of its message, and the sender may put entries of others before and behind it.
+/* Members and roles, as leader. One change at a time, with a barrier before and after: a follower records a wrong index
+ * for a configuration that is not the first new entry of its message, and the sender may put entries of others before
+ * and behind it.
  *
- *   CHANGE_IDLE ──decide──► CHANGE_BEFORE ──barrier──► CHANGE_DOING ──raft_add/assign/remove──► CHANGE_AFTER ──barrier──► CHANGE_IDLE
- *        ▲                        │ any failure: look again a second later
- *        └────────────────────────┘
+ *   CHANGE_IDLE ──decide──► CHANGE_BEFORE ──barrier──► CHANGE_DOING ──raft_add/assign/remove──► CHANGE_AFTER
+ * ──barrier──► CHANGE_IDLE ▲                        │ any failure: look again a second later └────────────────────────┘
  *
- * The state's member records say who shall be a member; Raft's configuration follows them. A joiner: record with an instance ► spare ►
- * standby ► voter, when it lacks nothing and voters are short. A voter silent for long: a standby takes its place first. */
+ * The state's member records say who shall be a member; Raft's configuration follows them. A joiner: record with an
+ * instance ► spare ► standby ► voter, when it lacks nothing and voters are short. A voter silent for long: a standby
+ * takes its place first. */
 #include "replication/core.h"
 
 #include "node/base/clock.h"
 #include "store/command.pb-c.h"
 
-enum { DECIDE_MS = 100, POLL_MS = 500, RETRY_AFTER_MS = 1000, UNFIT_RETRY_MS = 1000, STATUS_FRESH_MS = 3000, CAUGHT_UP_ENTRIES = 512 };
+enum {
+    DECIDE_MS = 100,
+    POLL_MS = 500,
+    RETRY_AFTER_MS = 1000,
+    UNFIT_RETRY_MS = 1000,
+    STATUS_FRESH_MS = 3000,
+    CAUGHT_UP_ENTRIES = 512
+};
 
 void membership_init(struct replication *r)
 {
@@ -51,7 +59,8 @@ static bool status_fresh(const struct peer *p, int64_t now)
 
 static bool heir_fit(const struct peer *p, int64_t now)
 {
-    return p->role == RAFT_VOTER && status_fresh(p, now) && !p->status.syncing && !p->status.disk_full && !p->status.draining;
+    return p->role == RAFT_VOTER && status_fresh(p, now) && !p->status.syncing && !p->status.disk_full &&
+           !p->status.draining;
 }
 
 static uint64_t heir(struct replication *r, bool fit)
@@ -132,7 +141,10 @@ static void change_done(struct raft_change *c, int status)
         change_end(r, false);
         return;
     }
-    log_event(LOG_INFO, "configuration changed", LOG_U("member", m->id), LOG_S("what", m->kind == CHANGE_ADD ? "added" : m->kind == CHANGE_REMOVE ? "removed" : raft_role_name(m->role)));
+    log_event(LOG_INFO, "configuration changed", LOG_U("member", m->id),
+              LOG_S("what", m->kind == CHANGE_ADD      ? "added"
+                            : m->kind == CHANGE_REMOVE ? "removed"
+                                                       : raft_role_name(m->role)));
     m->step = CHANGE_AFTER;
     m->barrier.data = r;
     if (raft_barrier(&r->raft, &m->barrier, after_done) != 0)
@@ -263,8 +275,8 @@ static void record_set_done(struct replication *r, void *arg, int status, struct
     r->membership.proposing = false;
 }
 
-static void record_set(struct replication *r, uint64_t id, const char *name, const char *address, uint64_t instance, uint32_t format,
-                       const char *version)
+static void record_set(struct replication *r, uint64_t id, const char *name, const char *address, uint64_t instance,
+                       uint32_t format, const char *version)
 {
     Merlion__MemberSet m = MERLION__MEMBER_SET__INIT;
     Merlion__Command c = MERLION__COMMAND__INIT;
@@ -290,7 +302,8 @@ static bool record_note(struct survey *s, struct peer *p)
         return false; /* an impostor, or a data folder that was set up anew: never let in */
     if (m.instance == 0 && m.invited_until_ms != 0 && m.invited_until_ms < clock_wall_ms())
         return false;
-    if (m.instance == p->hello.instance && m.format_max == p->hello.format_max && slice_eq(m.version, slice_str(p->hello.version)))
+    if (m.instance == p->hello.instance && m.format_max == p->hello.format_max &&
+        slice_eq(m.version, slice_str(p->hello.version)))
         return false;
     char *name = mem_strndup(m.name), *address = mem_strndup(m.address);
     record_set(s->r, p->id, name, address, p->hello.instance, p->hello.format_max, p->hello.version);

@@ -1,12 +1,20 @@
 /* What operators ask for: invite, remove, role, hand leadership over. Asked anywhere, done by the leader.
  *
- * LINK_MEMBER: u8 action, u8 role, u8 force, u32 + name, u32 + address -> LINK_ANSWER {u32 status, u32 + text, u32 + token} */
+ * LINK_MEMBER: u8 action, u8 role, u8 force, u32 + name, u32 + address -> LINK_ANSWER {u32 status, u32 + text, u32 +
+ * token} */
 #include "replication/core.h"
 
 #include "node/base/clock.h"
 #include "store/command.pb-c.h"
 
-enum { ASK_MS = 15000, TEXT_MAX = 511, TOKEN_MAX = 65536, NAME_MAX_BYTES = 63, ADDRESS_MAX_BYTES = 127, INVITE_MS = IDENTITY_TOKEN_MS };
+enum {
+    ASK_MS = 15000,
+    TEXT_MAX = 511,
+    TOKEN_MAX = 65536,
+    NAME_MAX_BYTES = 63,
+    ADDRESS_MAX_BYTES = 127,
+    INVITE_MS = IDENTITY_TOKEN_MS
+};
 
 struct member_wait {
     struct task task;
@@ -40,7 +48,8 @@ static void finish(struct member_wait *w, int status, const char *text, const ch
     list_remove(&w->transfer);
     if (w->m) {
         w->m->status = status;
-        snprintf(w->m->detail.text, sizeof w->m->detail.text, "%s", status ? (text && *text ? text : err_text(status)) : "");
+        snprintf(w->m->detail.text, sizeof w->m->detail.text, "%s",
+                 status ? (text && *text ? text : err_text(status)) : "");
         w->m->token = status == 0 && token && *token ? mem_strdup(token) : NULL;
         w->m->impl = NULL;
         task_post(w->m->home, &w->m->task);
@@ -127,7 +136,8 @@ static int token_make(struct member_wait *w, char **token_r, struct err_detail *
     int rc = store_view_open(w->r->store, &v);
     if (rc != 0)
         return rc;
-    if (store_setting_get(v, SLICE_LITERAL("ca.cert"), &cert) != 0 || store_setting_get(v, SLICE_LITERAL("ca.key"), &key) != 0) {
+    if (store_setting_get(v, SLICE_LITERAL("ca.cert"), &cert) != 0 ||
+        store_setting_get(v, SLICE_LITERAL("ca.key"), &key) != 0) {
         store_view_close(&v);
         return err_set(e, ERR_UNAVAILABLE, "the settings ca.cert and ca.key are not there yet");
     }
@@ -136,7 +146,8 @@ static int token_make(struct member_wait *w, char **token_r, struct err_detail *
     buf_append_byte(&peers, 0);
     char *cert_pem = mem_strndup(cert), *key_pem = mem_strndup(key);
     store_view_close(&v);
-    rc = identity_token_make(cert_pem, key_pem, w->r->identity.cluster_id, w->id, w->name, w->address, (const char *)buf_slice(&peers).p, token_r, e);
+    rc = identity_token_make(cert_pem, key_pem, w->r->identity.cluster_id, w->id, w->name, w->address,
+                             (const char *)buf_slice(&peers).p, token_r, e);
     mem_wipe(key_pem, strlen(key_pem));
     mem_free(key_pem);
     mem_free(cert_pem);
@@ -228,7 +239,8 @@ static uint64_t id_next(struct member_wait *w, struct store_view *v, const struc
     for (unsigned i = 0; i < w->r->raft.configuration.n; i++)
         if (w->r->raft.configuration.servers[i].id > last)
             last = w->r->raft.configuration.servers[i].id;
-    if (store_setting_get(v, SLICE_LITERAL("member.last"), &value) == 0 && slice_u64(value, UINT64_MAX / 2, &noted) == 0 && noted > last)
+    if (store_setting_get(v, SLICE_LITERAL("member.last"), &value) == 0 &&
+        slice_u64(value, UINT64_MAX / 2, &noted) == 0 && noted > last)
         last = noted;
     return last + 1;
 }
@@ -275,7 +287,8 @@ static const char *removal_objection(struct member_wait *w)
     if (voters == 0)
         return "the last voter cannot be removed";
     if (whole < voters / 2 + 1 && !w->force)
-        return "bodies would be left on fewer than a majority: members are down or still fetch bodies (--force removes nevertheless)";
+        return "bodies would be left on fewer than a majority: members are down or still fetch bodies (--force removes "
+               "nevertheless)";
     return NULL;
 }
 
@@ -380,7 +393,8 @@ static void ask_leader(struct member_wait *w)
     buf_put_bytes(&b, slice_str(w->name));
     buf_put_bytes(&b, slice_str(w->address));
     struct ask *a = ask_new(w);
-    if (!p || !p->out || link_request(p->out, LINK_MEMBER, buf_slice(&b), (struct slice){NULL, 0}, ASK_MS, answered, a) != 0) {
+    if (!p || !p->out ||
+        link_request(p->out, LINK_MEMBER, buf_slice(&b), (struct slice){NULL, 0}, ASK_MS, answered, a) != 0) {
         mem_free(a);
         finish(w, ERR_UNAVAILABLE, "there is no leader, or it cannot be reached", NULL);
     }

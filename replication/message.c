@@ -172,7 +172,8 @@ static unsigned chunk_length(const struct entry_view *v, unsigned first, unsigne
 }
 
 /* One message with entries [first, first + k): the array and one batch with all the data, as libraft takes them. */
-static void chunk_build(struct raft_message *m, const struct raft_append_entries *head, const struct entry_view *v, unsigned first, unsigned k)
+static void chunk_build(struct raft_message *m, const struct raft_append_entries *head, const struct entry_view *v,
+                        unsigned first, unsigned k)
 {
     size_t bytes = 0;
     for (unsigned i = 0; i < k; i++)
@@ -184,7 +185,8 @@ static void chunk_build(struct raft_message *m, const struct raft_append_entries
     for (unsigned i = 0; i < k; i++) {
         const struct entry_view *e = &v[first + i];
         memcpy(at, e->data.p, e->data.n);
-        entries[i] = (struct raft_entry){.term = e->term, .type = (enum raft_entry_type)e->type, .buf = {at, e->data.n}, .batch = batch};
+        entries[i] = (struct raft_entry){
+            .term = e->term, .type = (enum raft_entry_type)e->type, .buf = {at, e->data.n}, .batch = batch};
         at += e->data.n;
     }
     *m = (struct raft_message){.type = RAFT_APPEND_ENTRIES, .append_entries = *head};
@@ -199,7 +201,8 @@ static void chunk_build(struct raft_message *m, const struct raft_append_entries
     a->n_entries = k;
 }
 
-static int entries_split(const struct raft_append_entries *head, const struct entry_view *v, unsigned n, struct message_list *l)
+static int entries_split(const struct raft_append_entries *head, const struct entry_view *v, unsigned n,
+                         struct message_list *l)
 {
     unsigned messages = 0;
     for (unsigned i = 0; i < n; i += chunk_length(v, i, n))
@@ -251,7 +254,8 @@ static int install_snapshot_read(struct reader *r, uint8_t version, struct raft_
     s->conf_index = read_u64(r);
     struct slice conf = read_bytes(r, 65536);
     struct slice data = read_bytes(r, MESSAGE_SNAPSHOT_MAX);
-    if (r->failed || r->in.n != 0 || s->last_index == 0 || s->last_term == 0 || s->last_term > s->term || s->conf_index > s->last_index)
+    if (r->failed || r->in.n != 0 || s->last_index == 0 || s->last_term == 0 || s->last_term > s->term ||
+        s->conf_index > s->last_index)
         return ERR_PROTOCOL;
     if (data.n == 0 || !message_configuration_check(conf))
         return ERR_PROTOCOL;
@@ -272,14 +276,18 @@ static int fixed_read(struct reader *r, uint8_t version, uint8_t flags, struct r
 {
     switch (m->type) {
     case RAFT_REQUEST_VOTE:
-        m->request_vote = (struct raft_request_vote){.version = version, .term = read_u64(r), .disrupt_leader = flags & FLAG_DISRUPT,
+        m->request_vote = (struct raft_request_vote){.version = version,
+                                                     .term = read_u64(r),
+                                                     .disrupt_leader = flags & FLAG_DISRUPT,
                                                      .pre_vote = flags & FLAG_PRE_VOTE};
         m->request_vote.candidate_id = read_u64(r);
         m->request_vote.last_log_index = read_u64(r);
         m->request_vote.last_log_term = read_u64(r);
         break;
     case RAFT_REQUEST_VOTE_RESULT:
-        m->request_vote_result = (struct raft_request_vote_result){.version = version, .term = read_u64(r), .vote_granted = flags & FLAG_GRANTED,
+        m->request_vote_result = (struct raft_request_vote_result){.version = version,
+                                                                   .term = read_u64(r),
+                                                                   .vote_granted = flags & FLAG_GRANTED,
                                                                    .pre_vote = flags & FLAG_PRE_VOTE};
         m->request_vote_result.features = read_u16(r);
         m->request_vote_result.capacity = read_u16(r);
@@ -310,7 +318,8 @@ int message_decode(struct slice in, struct message_list *l_r)
     if (type == RAFT_APPEND_ENTRIES)
         return append_entries_read(&r, version, l_r);
     struct raft_message m = {.type = (enum raft_message_type)type};
-    int rc = type == RAFT_INSTALL_SNAPSHOT ? install_snapshot_read(&r, version, &m) : fixed_read(&r, version, flags, &m);
+    int rc =
+        type == RAFT_INSTALL_SNAPSHOT ? install_snapshot_read(&r, version, &m) : fixed_read(&r, version, flags, &m);
     if (rc != 0)
         return rc;
     l_r->items = mem_alloc(sizeof m);

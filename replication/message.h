@@ -39,7 +39,8 @@ struct message_list {
     struct raft_message *items; /* server_id and server_address are the caller's to set */
     unsigned n;
 };
-/* 0, or ERR_PROTOCOL (nothing is allocated then). Memory inside the messages is raft_malloc's, as libraft wants to own it. */
+/* 0, or ERR_PROTOCOL (nothing is allocated then). Memory inside the messages is raft_malloc's, as libraft wants to own
+ * it. */
 int message_decode(struct slice in, struct message_list *l_r);
 /* Frees what message i still owns: for messages that are not given to libraft. */
 void message_discard(struct raft_message *m);

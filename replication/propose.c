@@ -5,8 +5,8 @@
  *                                             └── delayed ◄── leader changed, refused, lost ──┤
  *                          done ◄── our own applier meets the request id ◄────────────────────┘ sent
  *
- * A command may be in the log twice after a retry: the store answers the second with the first one's result. While applies are
- * under way new proposals gather, and go down as one entry when one returns; an idle one goes at once. */
+ * A command may be in the log twice after a retry: the store answers the second with the first one's result. While
+ * applies are under way new proposals gather, and go down as one entry when one returns; an idle one goes at once. */
 #include "replication/core.h"
 
 #include "node/base/clock.h"
@@ -90,7 +90,8 @@ static void delay(struct replication *r, struct proposal *x, int64_t ms)
 /* ---- entering ---- */
 
 /* id and time, as fields 1 and 2 of merlion.Command, after the rest: protobuf allows any order. */
-void propose_command_finish(struct slice body, uint64_t node, uint64_t boot, uint64_t seq, int64_t time_ms, struct bytes **out_r)
+void propose_command_finish(struct slice body, uint64_t node, uint64_t boot, uint64_t seq, int64_t time_ms,
+                            struct bytes **out_r)
 {
     uint8_t tail[64];
     size_t n = 0;
@@ -119,13 +120,14 @@ void propose_command_finish(struct slice body, uint64_t node, uint64_t boot, uin
     *out_r = out;
 }
 
-/* Gives seqs, in order. The oldest unfinished one is never further back than the store's table of recent requests reaches: a retry from below it
- * would be refused as stale though it may have taken effect. */
+/* Gives seqs, in order. The oldest unfinished one is never further back than the store's table of recent requests
+ * reaches: a retry from below it would be refused as stale though it may have taken effect. */
 static void waiting_admit(struct replication *r)
 {
     struct proposals *s = &r->proposals;
     while (!list_empty(&s->waiting)) {
-        struct proposal *oldest = list_empty(&s->pending) ? NULL : container_of(s->pending.next, struct proposal, order);
+        struct proposal *oldest =
+            list_empty(&s->pending) ? NULL : container_of(s->pending.next, struct proposal, order);
         if (oldest && s->seq_next - oldest->seq >= CORE_SEQ_WINDOW)
             return;
         struct proposal *x = container_of(s->waiting.next, struct proposal, item);
@@ -410,7 +412,8 @@ static bool forward_send(struct replication *r, uint64_t leader)
     put_le64(head + 8, x->seq);
     struct forward *f = mem_zalloc(sizeof *f);
     *f = (struct forward){r, x->seq, leader};
-    if (link_request(p->out, LINK_FORWARD, slice_make(head, sizeof head), bytes_slice(x->command), CORE_FORWARD_MS, forward_answered, f) != 0) {
+    if (link_request(p->out, LINK_FORWARD, slice_make(head, sizeof head), bytes_slice(x->command), CORE_FORWARD_MS,
+                     forward_answered, f) != 0) {
         mem_free(f);
         return false;
     }
@@ -496,7 +499,8 @@ void proposals_leader_changed(struct replication *r)
         forwarded_refuse(r);
     if (leader == 0)
         return;
-    /* What went to another leader is unknown there: to the new one, at once. Our own entries' callbacks tell themselves. */
+    /* What went to another leader is unknown there: to the new one, at once. Our own entries' callbacks tell
+     * themselves. */
     LIST_EACH(it, tmp, &r->proposals.sent)
     {
         struct proposal *x = container_of(it, struct proposal, item);

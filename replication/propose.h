@@ -7,6 +7,7 @@
 enum { PROPOSE_BATCH_MAX = 1024 }; /* commands in one entry */
 
 /* A packed merlion.Command without id and time, and both appended. */
-void propose_command_finish(struct slice body, uint64_t node, uint64_t boot, uint64_t seq, int64_t time_ms, struct bytes **out_r);
+void propose_command_finish(struct slice body, uint64_t node, uint64_t boot, uint64_t seq, int64_t time_ms,
+                            struct bytes **out_r);
 
 #endif

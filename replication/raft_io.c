@@ -62,10 +62,10 @@ static void loaded_free(struct raft_snapshot *s, struct raft_entry *entries, siz
     }
 }
 
-/* libraft silently cuts a damaged open segment short, and a store can be ahead of the log after a crash: whether this node may vote is
- * decided here, before libraft has seen anything. */
-static int guard_load(struct raft_io *io, raft_term *term, raft_id *voted_for, struct raft_snapshot **snapshot, raft_index *start_index,
-                      struct raft_entry *entries[], size_t *n_entries)
+/* libraft silently cuts a damaged open segment short, and a store can be ahead of the log after a crash: whether this
+ * node may vote is decided here, before libraft has seen anything. */
+static int guard_load(struct raft_io *io, raft_term *term, raft_id *voted_for, struct raft_snapshot **snapshot,
+                      raft_index *start_index, struct raft_entry *entries[], size_t *n_entries)
 {
     struct raft_guard *g = guard_of(io);
     int rc = g->inner.load(io, term, voted_for, snapshot, start_index, entries, n_entries);
@@ -113,11 +113,16 @@ static void append_done(struct raft_io_append *req, int status)
         outer->cb(outer, status);
 }
 
-static int guard_append(struct raft_io *io, struct raft_io_append *req, const struct raft_entry entries[], unsigned n, raft_io_append_cb cb)
+static int guard_append(struct raft_io *io, struct raft_io_append *req, const struct raft_entry entries[], unsigned n,
+                        raft_io_append_cb cb)
 {
     struct raft_guard *g = guard_of(io);
     struct guard_append *a = mem_zalloc(sizeof *a);
-    *a = (struct guard_append){.g = g, .outer = req, .first = g->next, .last = g->next + n - 1, .last_term = entries[n - 1].term,
+    *a = (struct guard_append){.g = g,
+                               .outer = req,
+                               .first = g->next,
+                               .last = g->next + n - 1,
+                               .last_term = entries[n - 1].term,
                                .started_ms = clock_steady_ms()};
     a->req.data = a;
     req->cb = cb;
@@ -139,8 +144,10 @@ static void appends_clip(struct raft_guard *g, uint64_t index)
     LIST_EACH(it, tmp, &g->appends)
     {
         struct guard_append *a = container_of(it, struct guard_append, item);
-        if (a->last >= index)
+        if (a->last >= index) {
             a->last = index - 1;
+            a->last_term = 0; /* that of what is left is not known here */
+        }
     }
 }
 
@@ -237,8 +244,8 @@ static int install_put(struct raft_guard *g, struct raft_io_snapshot_put *req, c
     return rc;
 }
 
-static int guard_snapshot_put(struct raft_io *io, unsigned trailing, struct raft_io_snapshot_put *req, const struct raft_snapshot *snapshot,
-                              raft_io_snapshot_put_cb cb)
+static int guard_snapshot_put(struct raft_io *io, unsigned trailing, struct raft_io_snapshot_put *req,
+                              const struct raft_snapshot *snapshot, raft_io_snapshot_put_cb cb)
 {
     struct raft_guard *g = guard_of(io);
     req->cb = cb;
@@ -287,8 +294,8 @@ void raft_guard_snapshot_put(struct raft_guard *g, struct slice descriptor)
 
 /* ---- messages ---- */
 
-/* Entries are encoded before send returns, and its callback comes within the same loop turn: an entry's count of references has 16 bits,
- * so 65,536 unfinished sends of one entry would free it under us. */
+/* Entries are encoded before send returns, and its callback comes within the same loop turn: an entry's count of
+ * references has 16 bits, so 65,536 unfinished sends of one entry would free it under us. */
 static int guard_send(struct raft_io *io, struct raft_io_send *req, const struct raft_message *m, raft_io_send_cb cb)
 {
     struct raft_guard *g = guard_of(io);
@@ -388,7 +395,8 @@ static int transport_listen(struct raft_uv_transport *t, raft_uv_accept_cb cb)
     return 0;
 }
 
-static int transport_connect(struct raft_uv_transport *t, struct raft_uv_connect *req, raft_id id, const char *address, raft_uv_connect_cb cb)
+static int transport_connect(struct raft_uv_transport *t, struct raft_uv_connect *req, raft_id id, const char *address,
+                             raft_uv_connect_cb cb)
 {
     (void)t, (void)req, (void)id, (void)address, (void)cb;
     return RAFT_NOCONNECTION;
@@ -401,6 +409,9 @@ static void transport_close(struct raft_uv_transport *t, raft_uv_transport_close
 
 void raft_guard_transport(struct raft_uv_transport *t)
 {
-    *t = (struct raft_uv_transport){.version = 1, .init = transport_init, .listen = transport_listen, .connect = transport_connect,
+    *t = (struct raft_uv_transport){.version = 1,
+                                    .init = transport_init,
+                                    .listen = transport_listen,
+                                    .connect = transport_connect,
                                     .close = transport_close};
 }

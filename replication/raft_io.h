@@ -4,7 +4,8 @@
  *                  └──► events.send: the peer links
  *
  * - load is checked against the mark and the store before libraft may vote.
- * - a log write that fails ends the process: raft_uv's retry of a failed write crashes, and a failed append leaves a hole.
+ * - a log write that fails ends the process: raft_uv's retry of a failed write crashes, and a failed append leaves a
+ * hole.
  * - the mark follows every finished append and leads every truncation.
  * - a local snapshot_put is held until the store is durable at its index: only then may the log be cut.
  * - an InstallSnapshot is dropped while a snapshot is taken or installed: libraft crashes or leaks otherwise. */

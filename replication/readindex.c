@@ -1,10 +1,9 @@
 /* Linearizable reads without a log write (Raft dissertation 6.4):
  *
- *   leader:    has committed in its term (else: a barrier first) ► notes its commit index ► asks the voters for their term ►
- *              a majority still at ours: nobody else led before we noted it ► the index is good
- *   follower:  asks the leader for such an index
- *   both:      wait until the own store has applied it
- * One round, and one request, serves all that wait when it starts. */
+ *   leader:    has committed in its term (else: a barrier first) ► notes its commit index ► asks the voters for their
+ * term ► a majority still at ours: nobody else led before we noted it ► the index is good follower:  asks the leader
+ * for such an index both:      wait until the own store has applied it One round, and one request, serves all that wait
+ * when it starts. */
 #include "replication/core.h"
 
 #include "node/base/clock.h"
@@ -150,7 +149,8 @@ static void round_start(struct replication *r, int64_t now)
             continue;
         struct term_ask *a = mem_zalloc(sizeof *a);
         *a = (struct term_ask){r, s->round_serial};
-        if (link_request(p->out, LINK_TERM, slice_make(term, sizeof term), (struct slice){NULL, 0}, CORE_ROUND_MS, term_answered, a) != 0)
+        if (link_request(p->out, LINK_TERM, slice_make(term, sizeof term), (struct slice){NULL, 0}, CORE_ROUND_MS,
+                         term_answered, a) != 0)
             mem_free(a);
     }
     round_check(r);
@@ -163,7 +163,8 @@ static void barrier_done(struct raft_barrier *b, int status)
     r->reads.barrier_pending = false;
 }
 
-/* Entries of earlier terms are committed only through one of ours: until then our commit index may lie behind what was acknowledged. */
+/* Entries of earlier terms are committed only through one of ours: until then our commit index may lie behind what was
+ * acknowledged. */
 static bool committed_in_term(struct replication *r)
 {
     struct reads *s = &r->reads;
@@ -217,7 +218,8 @@ static void index_ask(struct replication *r, uint64_t leader, int64_t now)
         return;
     struct index_ask *a = mem_zalloc(sizeof *a);
     *a = (struct index_ask){r, s->round_serial + 1};
-    if (link_request(p->out, LINK_READ_INDEX, (struct slice){NULL, 0}, (struct slice){NULL, 0}, ASK_MS, index_answered, a) != 0) {
+    if (link_request(p->out, LINK_READ_INDEX, (struct slice){NULL, 0}, (struct slice){NULL, 0}, ASK_MS, index_answered,
+                     a) != 0) {
         mem_free(a);
         return;
     }

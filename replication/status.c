@@ -50,8 +50,9 @@ static const char *state_text(struct replication *r)
 
 static void own_encode(struct replication *r, struct buf *b)
 {
-    unsigned flags = (core_is_leader(r) ? FLAG_LEADER : 0u) | (serving(r) ? FLAG_SERVING : 0u) | (r->syncing ? FLAG_SYNCING : 0u) |
-                     (r->disk_full ? FLAG_FULL : 0u) | (atomic_load(&r->draining) ? FLAG_DRAINING : 0u);
+    unsigned flags = (core_is_leader(r) ? FLAG_LEADER : 0u) | (serving(r) ? FLAG_SERVING : 0u) |
+                     (r->syncing ? FLAG_SYNCING : 0u) | (r->disk_full ? FLAG_FULL : 0u) |
+                     (atomic_load(&r->draining) ? FLAG_DRAINING : 0u);
     buf_put_u8(b, STATUS_VERSION);
     buf_put_u8(b, (uint8_t)flags);
     buf_put_u64(b, r->identity.node_id);
@@ -202,8 +203,14 @@ static void peer_answered(void *arg, int status, struct slice payload)
     struct member_status got = {.id = 0};
     unsigned flags;
     if (status == 0 && answer_decode(payload, &got, &flags) == 0 && p && got.id == p->id) {
-        p->status = (struct peer_status){.known = true, .at_ms = clock_steady_ms(), .applied = got.applied, .last = got.last, .missing = got.missing,
-                                         .uptime_ms = got.uptime_ms, .syncing = flags & FLAG_SYNCING, .disk_full = flags & FLAG_FULL,
+        p->status = (struct peer_status){.known = true,
+                                         .at_ms = clock_steady_ms(),
+                                         .applied = got.applied,
+                                         .last = got.last,
+                                         .missing = got.missing,
+                                         .uptime_ms = got.uptime_ms,
+                                         .syncing = flags & FLAG_SYNCING,
+                                         .disk_full = flags & FLAG_FULL,
                                          .draining = flags & FLAG_DRAINING};
         struct member_status *m = w ? member_of(w->s, got.id) : NULL;
         if (m) {
@@ -229,7 +236,8 @@ static bool peer_ask(struct replication *r, struct peer *p, uint64_t serial, uns
         return false;
     struct ask *a = mem_zalloc(sizeof *a);
     *a = (struct ask){r, serial, p->id};
-    if (link_request(p->out, LINK_STATUS, (struct slice){NULL, 0}, (struct slice){NULL, 0}, timeout_ms, peer_answered, a) != 0) {
+    if (link_request(p->out, LINK_STATUS, (struct slice){NULL, 0}, (struct slice){NULL, 0}, timeout_ms, peer_answered,
+                     a) != 0) {
         mem_free(a);
         return false;
     }
@@ -274,7 +282,8 @@ static void digests_ask(struct status_wait *w, uint64_t index)
             continue;
         struct ask *a = mem_zalloc(sizeof *a);
         *a = (struct ask){r, w->serial, p->id};
-        if (link_request(p->out, LINK_DIGEST, slice_make(q, sizeof q), (struct slice){NULL, 0}, DIGEST_MS, peer_digest, a) == 0)
+        if (link_request(p->out, LINK_DIGEST, slice_make(q, sizeof q), (struct slice){NULL, 0}, DIGEST_MS, peer_digest,
+                         a) == 0)
             w->outstanding++;
         else
             mem_free(a);
@@ -325,7 +334,8 @@ static void marker_ask(struct status_wait *w)
     } else if (p && p->out) {
         struct ask *a = mem_zalloc(sizeof *a);
         *a = (struct ask){r, w->serial, p->id};
-        if (link_request(p->out, LINK_DIGEST, slice_make(q, sizeof q), (struct slice){NULL, 0}, DIGEST_MS, leader_marked, a) == 0)
+        if (link_request(p->out, LINK_DIGEST, slice_make(q, sizeof q), (struct slice){NULL, 0}, DIGEST_MS,
+                         leader_marked, a) == 0)
             w->outstanding++;
         else
             mem_free(a);
@@ -336,9 +346,16 @@ static void marker_ask(struct status_wait *w)
 
 static void self_fill(struct replication *r, struct member_status *m)
 {
-    *m = (struct member_status){.id = r->identity.node_id, .role = raft_role(&r->raft), .self = true, .leader = core_is_leader(r), .reachable = true,
-                                .serving = serving(r), .applied = applier_applied(r->applier), .last = raft_last_index(&r->raft),
-                                .missing = blob_missing_count(r->blobs), .uptime_ms = clock_steady_ms() - r->started_ms};
+    *m = (struct member_status){.id = r->identity.node_id,
+                                .role = raft_role(&r->raft),
+                                .self = true,
+                                .leader = core_is_leader(r),
+                                .reachable = true,
+                                .serving = serving(r),
+                                .applied = applier_applied(r->applier),
+                                .last = raft_last_index(&r->raft),
+                                .missing = blob_missing_count(r->blobs),
+                                .uptime_ms = clock_steady_ms() - r->started_ms};
     text_copy(m->name, sizeof m->name, slice_str(r->identity.name));
     text_copy(m->address, sizeof m->address, slice_str(r->advertise));
     text_copy(m->version, sizeof m->version, slice_str(MERLION_VERSION));
@@ -347,8 +364,12 @@ static void self_fill(struct replication *r, struct member_status *m)
 
 static void peer_fill(struct peer *p, struct member_status *m, int64_t now)
 {
-    *m = (struct member_status){.id = p->id, .role = p->in_config ? p->role : -1, .reachable = p->up,
-                                .seen_ms_ago = p->up ? 0 : p->hello.node_id || p->status.known ? now - p->seen_ms : -1};
+    *m = (struct member_status){.id = p->id,
+                                .role = p->in_config ? p->role : -1,
+                                .reachable = p->up,
+                                .seen_ms_ago = p->up                                 ? 0
+                                               : p->hello.node_id || p->status.known ? now - p->seen_ms
+                                                                                     : -1};
     text_copy(m->address, sizeof m->address, slice_str(p->address));
     text_copy(m->version, sizeof m->version, slice_str(p->hello.version));
     text_copy(m->state, sizeof m->state, slice_str(!p->in_config ? "invited" : p->up ? "no-answer" : "unreachable"));

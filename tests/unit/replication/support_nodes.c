@@ -124,14 +124,14 @@ static int user_make(void)
     Merlion__DomainAdd d = MERLION__DOMAIN_ADD__INIT;
     Merlion__UserAdd u = MERLION__USER_ADD__INIT;
     Merlion__Command c = MERLION__COMMAND__INIT;
-    d.name = (char *)(uintptr_t)"x.test";
+    d.name = (char *)(uintptr_t) "x.test";
     c.op_case = MERLION__COMMAND__OP_DOMAIN_ADD;
     c.domain_add = &d;
     int rc = propose_once(&c);
     if (rc != 0 && rc != ERR_EXISTS)
         return rc;
-    u.address = (char *)(uintptr_t)"a@x.test";
-    u.password = (char *)(uintptr_t)"x";
+    u.address = (char *)(uintptr_t) "a@x.test";
+    u.password = (char *)(uintptr_t) "x";
     c.op_case = MERLION__COMMAND__OP_USER_ADD;
     c.user_add = &u;
     rc = propose_once(&c);
@@ -240,7 +240,13 @@ static void load(int ms, int parallel)
 
 static void member(enum member_action action, const char *name, const char *address, int role, bool force)
 {
-    struct member_request m = {.task.run = one_done, .home = &home, .action = action, .name = name, .address = address, .role = role, .force = force};
+    struct member_request m = {.task.run = one_done,
+                               .home = &home,
+                               .action = action,
+                               .name = name,
+                               .address = address,
+                               .role = role,
+                               .force = force};
     open_requests = 1;
     replication_member(node.r, &m);
     home_wait(&open_requests);
@@ -259,12 +265,15 @@ static void status(bool digests)
     replication_status(node.r, &s);
     home_wait(&open_requests);
     char line[4096];
-    int n = snprintf(line, sizeof line, "status=%d n=%u leader=%llu applied=%llu", s.status, s.n, (unsigned long long)s.leader, (unsigned long long)s.applied);
+    int n = snprintf(line, sizeof line, "status=%d n=%u leader=%llu applied=%llu", s.status, s.n,
+                     (unsigned long long)s.leader, (unsigned long long)s.applied);
     for (unsigned i = 0; i < s.n; i++) {
         struct member_status *m = &s.members[i];
-        n += snprintf(line + n, sizeof line - (size_t)n, " role%llu=%d reachable%llu=%d missing%llu=%llu at%llu=%llu digest%llu=%llx",
-                      (unsigned long long)m->id, m->role, (unsigned long long)m->id, m->reachable, (unsigned long long)m->id,
-                      (unsigned long long)m->missing, (unsigned long long)m->id, (unsigned long long)m->digest_index, (unsigned long long)m->id,
+        n += snprintf(line + n, sizeof line - (size_t)n,
+                      " role%llu=%d reachable%llu=%d missing%llu=%llu at%llu=%llu digest%llu=%llx",
+                      (unsigned long long)m->id, m->role, (unsigned long long)m->id, m->reachable,
+                      (unsigned long long)m->id, (unsigned long long)m->missing, (unsigned long long)m->id,
+                      (unsigned long long)m->digest_index, (unsigned long long)m->id,
                       (unsigned long long)(m->digest.lo ^ m->digest.hi));
     }
     dprintf(node.fd, "%s\n", line);
@@ -275,10 +284,11 @@ static void now(void)
     struct replication_now n;
     replication_now(node.r, &n);
     dprintf(node.fd,
-            "leader=%d has_leader=%d syncing=%d full=%d id=%llu lead=%llu term=%llu applied=%llu missing=%llu role=%d proposals=%llu entries=%llu transfers=%llu\n",
-            n.is_leader, n.has_leader, n.syncing, n.disk_full, (unsigned long long)n.id, (unsigned long long)n.leader, (unsigned long long)n.term,
-            (unsigned long long)n.applied, (unsigned long long)n.missing, n.role, (unsigned long long)n.proposals, (unsigned long long)n.entries,
-            (unsigned long long)n.transfers);
+            "leader=%d has_leader=%d syncing=%d full=%d id=%llu lead=%llu term=%llu applied=%llu missing=%llu role=%d "
+            "proposals=%llu entries=%llu transfers=%llu\n",
+            n.is_leader, n.has_leader, n.syncing, n.disk_full, (unsigned long long)n.id, (unsigned long long)n.leader,
+            (unsigned long long)n.term, (unsigned long long)n.applied, (unsigned long long)n.missing, n.role,
+            (unsigned long long)n.proposals, (unsigned long long)n.entries, (unsigned long long)n.transfers);
 }
 
 static void read_wait(int ms)
@@ -314,8 +324,8 @@ static void ca_put(const char *path)
     if (f)
         fclose(f);
     const char *key = n ? text + strlen(text) + 1 : text;
-    int rc = setting_put((char *)(uintptr_t)"ca.cert", text);
-    answer(rc ? rc : setting_put((char *)(uintptr_t)"ca.key", key));
+    int rc = setting_put((char *)(uintptr_t) "ca.cert", text);
+    answer(rc ? rc : setting_put((char *)(uintptr_t) "ca.key", key));
 }
 
 static bool request(char *line)
@@ -365,10 +375,16 @@ static void node_open(void)
     struct err_detail e = {""};
     struct store_options so = {.map_size = 256u << 20};
     struct blob_options bo = {.segment_bytes = 4u << 20};
-    struct replication_config rc = {.data_dir = node.dir, .name = "node", .listen = node.listen, .advertise = node.listen,
-                                    .election_ms = node.c->election_ms, .snapshot_threshold = node.c->threshold,
-                                    .snapshot_trailing = node.c->trailing, .replace_after_ms = node.c->replace_after_ms,
-                                    .disk_reserve_bytes = node.c->reserve[node.i], .fatal = fatal_exit};
+    struct replication_config rc = {.data_dir = node.dir,
+                                    .name = "node",
+                                    .listen = node.listen,
+                                    .advertise = node.listen,
+                                    .election_ms = node.c->election_ms,
+                                    .snapshot_threshold = node.c->threshold,
+                                    .snapshot_trailing = node.c->trailing,
+                                    .replace_after_ms = node.c->replace_after_ms,
+                                    .disk_reserve_bytes = node.c->reserve[node.i],
+                                    .fatal = fatal_exit};
     task_queue_init(&home, home_signal, NULL);
     if (store_open(node.dir, &so, &node.store, &e) != 0 || blob_open(node.dir, &bo, &node.blobs, &e) != 0 ||
         replication_start(&rc, node.store, node.blobs, &node.r, &e) != 0) {

@@ -11,7 +11,7 @@ enum { TEST_NODES_MAX = 5 };
 
 struct test_cluster {
     char dir[64];
-    int port;               /* node i listens on port + 2 i, and one above */
+    int port; /* node i listens on port + 2 i, and one above */
     unsigned threshold, trailing, replace_after_ms, election_ms;
     uint64_t reserve[TEST_NODES_MAX]; /* disk_reserve_bytes */
     pid_t pid[TEST_NODES_MAX];
@@ -26,9 +26,9 @@ void cluster_end(struct test_cluster *c); /* kills what runs, removes the folder
 void cluster_first(struct test_cluster *c);
 /* Starts node i's process; its first answer is "up" or "failed TEXT". */
 bool cluster_start(struct test_cluster *c, int i);
-const char *cluster_why(void); /* the text of the last failed start */
-void cluster_kill(struct test_cluster *c, int i);  /* SIGKILL */
-void cluster_stop(struct test_cluster *c, int i);  /* clean */
+const char *cluster_why(void);                    /* the text of the last failed start */
+void cluster_kill(struct test_cluster *c, int i); /* SIGKILL */
+void cluster_stop(struct test_cluster *c, int i); /* clean */
 /* Invites node i through node `by`, joins, starts. */
 void cluster_join(struct test_cluster *c, int i, int by);
 /* n nodes, all of them voters. */

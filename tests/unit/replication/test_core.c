@@ -1,4 +1,5 @@
-/* Whole clusters of processes on loopback: what an acknowledgement promises, through kills, restarts and changes of leader and members. */
+/* Whole clusters of processes on loopback: what an acknowledgement promises, through kills, restarts and changes of
+ * leader and members. */
 #include "tests/unit/replication/support_nodes.h"
 
 #include <setjmp.h>
@@ -238,7 +239,9 @@ static void damaged_log_refuses_to_start(void **state)
     assert_int_equal(system(command), 0);
     /* libraft would cut a damaged open segment short and go on. */
     snprintf(command, sizeof command,
-             "cd %s/n0/raft && for f in open-* 0*; do [ -f \"$f\" ] && dd if=/dev/zero of=$f bs=1 count=64 seek=4096 conv=notrunc 2>/dev/null; done; true", c.dir);
+             "cd %s/n0/raft && for f in open-* 0*; do [ -f \"$f\" ] && dd if=/dev/zero of=$f bs=1 count=64 seek=4096 "
+             "conv=notrunc 2>/dev/null; done; true",
+             c.dir);
     assert_int_equal(system(command), 0);
     assert_false(cluster_start(&c, 0));
     assert_non_null(strstr(cluster_why(), "join"));
@@ -248,7 +251,8 @@ static void damaged_log_refuses_to_start(void **state)
     assert_false(cluster_start(&c, 0));
     assert_non_null(strstr(cluster_why(), "lost entries"));
     /* And without the mark, too. */
-    snprintf(command, sizeof command, "rm -rf %s/n0 && cp -r %s/whole %s/n0 && rm %s/n0/raft.mark", c.dir, c.dir, c.dir, c.dir);
+    snprintf(command, sizeof command, "rm -rf %s/n0 && cp -r %s/whole %s/n0 && rm %s/n0/raft.mark", c.dir, c.dir, c.dir,
+             c.dir);
     assert_int_equal(system(command), 0);
     assert_false(cluster_start(&c, 0));
     assert_non_null(strstr(cluster_why(), "mark"));
