@@ -180,11 +180,21 @@ static struct search_key *take_keyword(struct parse *p)
     return k;
 }
 
+/* Some fields are in the summary as they are in the header: no body has to be read for them. */
 static struct search_key *take_header(struct parse *p)
 {
+    static const struct {
+        const char *name;
+        int field;
+    } table[] = {{"Message-ID", MIME_MESSAGE_ID}, {"In-Reply-To", MIME_IN_REPLY_TO}, {"Subject", MIME_SUBJECT}};
     struct search_key *k = key_new(p, SEARCH_HEADER);
     imap_args_space(p->a);
     k->name = imap_args_astring(p->a);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (slice_ieq(k->name, slice_str(table[i].name))) {
+            k->kind = SEARCH_FIELD;
+            k->field = table[i].field;
+        }
     take_needle(p, k);
     return k;
 }

@@ -363,6 +363,11 @@ static void test_search(void **state)
     struct imap_client c;
     open_inbox(&c);
     TALK(&c, turns);
+    unsigned bodies = fb->calls[FAKE_BODY];
+    imap_client_talk(&c, "z SEARCH HEADER Message-ID <1@example.org> HEADER Subject gr\r\n",
+                     "* ESEARCH (TAG \"z\") ALL 1\r\nz OK SEARCH completed\r\n");
+    imap_client_talk(&c, "z SEARCH UNSEEN BODY nothing\r\n", "* ESEARCH (TAG \"z\")\r\nz OK SEARCH completed\r\n");
+    assert_int_equal(fb->calls[FAKE_BODY], bodies + 1); /* of the message that is left after the cheap key */
     struct buf deep = {0};
     buf_append_str(&deep, "z SEARCH ");
     for (int i = 0; i < 60; i++)
