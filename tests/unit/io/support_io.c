@@ -12,6 +12,9 @@ static size_t end_read(void *arg, struct slice in)
     e->offers++;
     size_t n = in.n < e->limit ? in.n : e->limit;
     buf_append(&e->got, in.p, n);
+    if (e->tls_on_read)
+        assert_int_equal(stream_tls_accept(e->s, e->tls_on_read), 0);
+    e->tls_on_read = NULL;
     if (e->close_on_read)
         end_close(e, 0);
     return n;

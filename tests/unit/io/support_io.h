@@ -18,6 +18,7 @@ struct end {
     unsigned offers, drained, ready, connected, closed;
     int status;
     char why[256];
+    SSL_CTX *tls_on_read; /* starts TLS as a server inside the first read */
     bool close_on_read, close_on_ready, close_on_drained;
 };
 extern const struct stream_events end_events;
