@@ -111,7 +111,8 @@ static void run(struct store *s, const Merlion__Command *c, Merlion__Result *r)
     else
         ops[op].run(s, c, r);
     if (r->status && op < sizeof ops / sizeof *ops && ops[op].name)
-        log_event(LOG_DEBUG, "command refused", LOG_S("op", ops[op].name), LOG_E("status", r->status), LOG_U("index", s->index));
+        log_event(LOG_DEBUG, "command refused", LOG_S("op", ops[op].name), LOG_E("status", r->status),
+                  LOG_U("index", s->index));
 }
 
 static void answer(struct store *s, const struct request_id *id, struct slice result)
@@ -150,7 +151,8 @@ void apply_command(struct store *s, uint32_t at, struct slice packed)
     arena_reset(&s->command_arena);
     s->modseq = s->index * ENTRY_COMMANDS_MAX + at;
     Merlion__Command *c = merlion__command__unpack(&allocator, packed.n, packed.p);
-    /* It is committed, so every replica sees the same bytes and skips them alike; nobody waits under an id that cannot be read. */
+    /* It is committed, so every replica sees the same bytes and skips them alike; nobody waits under an id that cannot
+     * be read. */
     if (!c || !c->id || c->id->seq == 0)
         log_event(LOG_ERROR, "command skipped: malformed", LOG_U("index", s->index), LOG_U("place", at));
     else
@@ -188,7 +190,11 @@ int store_apply(struct store *s, uint64_t index, uint64_t term, struct slice ent
         return s->failed;
     struct walk w = {.s = s};
     int rc = advance(s, index, term);
-    return rc ? rc : entry_each(entry, walk_command, &w);
+    if (rc == 0)
+        rc = entry_each(entry, walk_command, &w);
+    if (rc && !s->failed)
+        s->failed = rc; /* nothing of this batch may be committed */
+    return rc;
 }
 
 int store_apply_nothing(struct store *s, uint64_t index, uint64_t term)

@@ -1,29 +1,7 @@
 #include "store/state.h"
 
-#include <stdlib.h>
-#include <utf8proc.h>
-
 /* RFC 5321 4.5.3.1 and RFC 1035 2.3.4. */
 enum { LOCAL_MAX = 64, DOMAIN_MAX = 253, LABEL_MAX = 63, ADDRESS_MAX = 254 };
-
-/* The next code point (RFC 3629: no overlong forms, no surrogates), or -1. */
-static int32_t utf8_next(struct slice *s)
-{
-    uint8_t c = s->p[0];
-    size_t n = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
-    if (n == 0 || n > s->n)
-        return -1;
-    int32_t v = n == 1 ? c : c & (0x7f >> n);
-    for (size_t i = 1; i < n; i++) {
-        if ((s->p[i] & 0xc0) != 0x80)
-            return -1;
-        v = v << 6 | (s->p[i] & 0x3f);
-    }
-    if ((n == 3 && v < 0x800) || (n == 4 && (v < 0x10000 || v > 0x10ffff)) || (v >= 0xd800 && v < 0xe000))
-        return -1;
-    *s = slice_from(*s, n);
-    return v;
-}
 
 static bool is_control(int32_t c)
 {
@@ -34,9 +12,11 @@ static bool is_control(int32_t c)
 static bool text_valid(struct slice s)
 {
     while (s.n) {
-        int32_t c = utf8_next(&s);
-        if (c < 0 || is_control(c))
+        int32_t c;
+        int n = utf8_step(s.p, s.n, &c);
+        if (n <= 0 || is_control(c))
             return false;
+        s = slice_from(s, (size_t)n);
     }
     return true;
 }
@@ -137,6 +117,8 @@ static void inbox_capitals(uint8_t *p, size_t n)
         memcpy(p, "INBOX", 5);
 }
 
+/* All but NFC, which is the proposer's to make: Unicode's tables differ between builds of utf8proc, and replicas must
+ * never disagree. */
 bool mailbox_name_check(struct arena *a, struct slice in, struct slice *out_r)
 {
     if (in.n == 0 || in.n > MAILBOX_NAME_MAX || !text_valid(in) || slice_find(in, '%') < in.n ||
@@ -147,21 +129,4 @@ bool mailbox_name_check(struct arena *a, struct slice in, struct slice *out_r)
     inbox_capitals(p, in.n);
     *out_r = slice_make(p, in.n);
     return true;
-}
-
-int store_name_normal(struct slice name, struct buf *out)
-{
-    /* Each code point may grow; names are short, and what is over the limit is refused here already. */
-    if (name.n > 4 * MAILBOX_NAME_MAX || !text_valid(name))
-        return ERR_INVALID;
-    utf8proc_uint8_t *normal = NULL;
-    utf8proc_ssize_t n = utf8proc_map(name.p, (utf8proc_ssize_t)name.n, &normal, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    struct arena a = {0};
-    struct slice canonical;
-    int rc = n > 0 && mailbox_name_check(&a, slice_make(normal, (size_t)n), &canonical) ? 0 : ERR_INVALID;
-    if (rc == 0)
-        buf_append_slice(out, canonical);
-    arena_close(&a);
-    free(normal);
-    return rc;
 }

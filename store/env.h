@@ -12,7 +12,7 @@ struct store_env {
     MDB_env *env;
     MDB_dbi dbi[TABLE_N];
     _Atomic unsigned refs;
-    pthread_mutex_t lock; /* idle */
+    pthread_mutex_t lock;    /* idle */
     struct store_view *idle; /* reset read transactions, cheap to renew */
     unsigned idle_n;
 };

@@ -151,8 +151,8 @@ void batch_name_set(struct store *s, struct account *a, struct slice name, struc
     }
 }
 
-/* Never twice the same within an account, so a name that is used again cannot be taken for its predecessor (RFC 9051 2.3.1.1). Clocks that
- * are far off leave room to count on. */
+/* Never twice the same within an account, so a name that is used again cannot be taken for its predecessor (RFC
+ * 9051 2.3.1.1). Clocks that are far off leave room to count on. */
 static uint32_t uidvalidity_next(struct store *s, struct account *a)
 {
     int64_t now = s->st.time_ms / 1000;

@@ -53,7 +53,8 @@ void batch_message_add(struct store *s, struct mailbox *m, struct store_message 
     mailbox_touch(s, m);
 }
 
-void batch_message_flag(struct store *s, struct mailbox *m, struct store_message *msg, uint32_t flags, uint64_t keywords)
+void batch_message_flag(struct store *s, struct mailbox *m, struct store_message *msg, uint32_t flags,
+                        uint64_t keywords)
 {
     struct key k;
     index_set(s, TABLE_CHANGE, key_modseq(&k, m->id, msg->modseq, msg->uid), false);
@@ -119,8 +120,8 @@ static void expunge_prune(struct store *s, struct mailbox *m)
 {
     struct key k;
     struct slice key, v;
-    while (m->r.expunge_n > s->expunge_records_max &&
-           batch_seek(s, TABLE_EXPUNGED, key_u64(&k, m->id), &key, &v) && get_be64(key.p) == m->id) {
+    while (m->r.expunge_n > s->expunge_records_max && batch_seek(s, TABLE_EXPUNGED, key_u64(&k, m->id), &key, &v) &&
+           get_be64(key.p) == m->id) {
         uint64_t modseq = get_be64(key.p + 8);
         batch_del(s, TABLE_EXPUNGED, key_modseq(&k, m->id, modseq, get_be32(key.p + 16)));
         m->r.expunge_n--;

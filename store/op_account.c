@@ -1,6 +1,7 @@
 #include "store/state.h"
 
-/* Accounts. Removing one removes its mail in the same command: the work grows with the account, on the applier thread alone. */
+/* Accounts. Removing one removes its mail in the same command: the work grows with the account, on the applier thread
+ * alone. */
 
 enum { PASSWORD_MAX = 1024 };
 
@@ -46,8 +47,7 @@ void op_user_add(struct store *s, const Merlion__Command *c, Merlion__Result *r)
     a->r.password = arena_copy(&s->batch_arena, slice_str(u->password));
     a->r.quota = u->quota_bytes;
     for (size_t i = 0; i < sizeof first_mailboxes / sizeof *first_mailboxes; i++) {
-        struct mailbox *m =
-            batch_mailbox_new(s, a, slice_str(first_mailboxes[i].name), first_mailboxes[i].use, true);
+        struct mailbox *m = batch_mailbox_new(s, a, slice_str(first_mailboxes[i].name), first_mailboxes[i].use, true);
         if (i == 0)
             a->r.inbox = m->id;
     }

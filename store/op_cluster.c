@@ -80,7 +80,8 @@ static int member_check(struct store *s, const Merlion__MemberSet *m, struct mem
     struct slice v;
     *old = (struct member_record){0};
     *why_r = "a member has an id, and texts of at most 255 bytes";
-    if (m->id == 0 || !text_fits(m->name) || !text_fits(m->address) || !text_fits(m->version) || m->invited_until_ms < 0)
+    if (m->id == 0 || !text_fits(m->name) || !text_fits(m->address) || !text_fits(m->version) ||
+        m->invited_until_ms < 0)
         return ERR_INVALID;
     if (batch_get(s, TABLE_MEMBER, key_u64(&k, m->id), &v) && !record_member_read(v, old))
         batch_fail(s, ERR_CORRUPT, "member", 0);
@@ -136,7 +137,8 @@ static bool members_support(struct store *s, uint32_t format)
 {
     struct slice key, v;
     struct member_record m;
-    for (bool has = batch_seek(s, TABLE_MEMBER, slice_str(""), &key, &v); has; has = batch_next(s, TABLE_MEMBER, &key, &v))
+    for (bool has = batch_seek(s, TABLE_MEMBER, slice_str(""), &key, &v); has;
+         has = batch_next(s, TABLE_MEMBER, &key, &v))
         if (!record_member_read(v, &m) || (m.invited_until_ms == 0 && m.format_max < format))
             return false;
     return true;

@@ -3,8 +3,8 @@
 /* COPY and MOVE (RFC 9051 6.4.7, 6.4.8) and EXPUNGE (6.4.3, 6.4.9). */
 
 /* The target's bit for each keyword of the source that one of the messages has. */
-static void keyword_map(struct store *s, const struct mailbox *from, struct mailbox *to, const struct message_list *list,
-                        uint64_t map[STORE_KEYWORDS_MAX])
+static void keyword_map(struct store *s, const struct mailbox *from, struct mailbox *to,
+                        const struct message_list *list, uint64_t map[STORE_KEYWORDS_MAX])
 {
     uint64_t used = 0;
     for (size_t i = 0; i < list->n; i++)

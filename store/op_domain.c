@@ -8,8 +8,8 @@ static bool domain_known(struct store *s, struct slice domain)
     return batch_get(s, TABLE_DOMAIN, domain, &v);
 }
 
-static int domain_add_check(struct store *s, const Merlion__DomainAdd *d, struct slice *name_r, struct slice *catch_all_r,
-                            const char **why_r)
+static int domain_add_check(struct store *s, const Merlion__DomainAdd *d, struct slice *name_r,
+                            struct slice *catch_all_r, const char **why_r)
 {
     struct slice v, old;
     *why_r = "not a domain name";

@@ -10,7 +10,8 @@ struct change {
     uint64_t keywords;
 };
 
-static bool change_apply(const struct change *ch, const struct store_message *msg, uint32_t *flags_r, uint64_t *keywords_r)
+static bool change_apply(const struct change *ch, const struct store_message *msg, uint32_t *flags_r,
+                         uint64_t *keywords_r)
 {
     *flags_r = ch->flags;
     *keywords_r = ch->keywords;

@@ -42,7 +42,8 @@ static void renames_collect(struct store *s, uint64_t account, struct slice from
         renames_add(s, list, slice_from(key, 8));
 }
 
-static int renames_check(struct store *s, const struct renames *list, size_t from_n, struct slice to, const char **why_r)
+static int renames_check(struct store *s, const struct renames *list, size_t from_n, struct slice to,
+                         const char **why_r)
 {
     struct slice canonical;
     *why_r = "an inferior name would be too long or too deep";

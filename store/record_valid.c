@@ -2,9 +2,9 @@
 
 /* Length of a table's key, or 0 where it varies. */
 static const uint8_t key_length[TABLE_N] = {
-    [TABLE_POSITION] = 1, [TABLE_STATE] = 1,     [TABLE_ACCOUNT] = 8,  [TABLE_MEMBER] = 8,   [TABLE_MAILBOX] = 8,
-    [TABLE_MESSAGE] = 12, [TABLE_CHANGE] = 20,   [TABLE_EXPUNGED] = 20, [TABLE_MARK] = 13,   [TABLE_RUNS] = 12,
-    [TABLE_CONTENT] = 32, [TABLE_SUMMARY] = 32,  [TABLE_BOOT] = 16,    [TABLE_REQUEST] = 24,
+    [TABLE_POSITION] = 1, [TABLE_STATE] = 1,    [TABLE_ACCOUNT] = 8,   [TABLE_MEMBER] = 8,   [TABLE_MAILBOX] = 8,
+    [TABLE_MESSAGE] = 12, [TABLE_CHANGE] = 20,  [TABLE_EXPUNGED] = 20, [TABLE_MARK] = 13,    [TABLE_RUNS] = 12,
+    [TABLE_CONTENT] = 32, [TABLE_SUMMARY] = 32, [TABLE_BOOT] = 16,     [TABLE_REQUEST] = 24,
 };
 
 static bool key_valid(enum table t, struct slice key)

@@ -1,7 +1,8 @@
 #include "store/state.h"
 
-/* Recent requests, so that a command sent again answers as it did the first time. Bounded: of a node's boot the REQUEST_WINDOW newest
- * sequence numbers, of a node the REQUEST_BOOTS newest boots. What lies before is refused rather than run twice. */
+/* Recent requests, so that a command sent again answers as it did the first time. Bounded: of a node's boot the
+ * REQUEST_WINDOW newest sequence numbers, of a node the REQUEST_BOOTS newest boots. What lies before is refused rather
+ * than run twice. */
 
 static bool newest_get(struct store *s, const struct request_id *id, uint64_t *newest_r)
 {

@@ -1,8 +1,8 @@
 #include "store/env.h"
 #include "store/state.h"
 
-/* Who gets mail for an address. Looked up in this order: the address itself (user or alias), without its detail (RFC 5233
- * user+detail), postmaster, the domain's catch-all. */
+/* Who gets mail for an address. Looked up in this order: the address itself (user or alias), without its detail (RFC
+ * 5233 user+detail), postmaster, the domain's catch-all. */
 
 enum { ALIAS_DEPTH_MAX = 10, LOOKUPS_MAX = 1000 };
 

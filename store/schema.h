@@ -1,33 +1,27 @@
-/* What lies in the replicated state's LMDB environment: one named database a table. Everything here lasts on disk and travels in
- * exports, so it never changes meaning: a changed record gets a new version, and old versions stay readable. Keys are
- * big-endian, so that they sort by number; values are little-endian and start with a version byte, now 1 everywhere.
- * "bytes" is u32 length + bytes, the u8 before a keyword is its length.
+/* What lies in the replicated state's LMDB environment: one named database a table. Everything here lasts on disk and
+ * travels in exports, so it never changes meaning: a changed record gets a new version, and old versions stay readable.
+ * Keys are big-endian, so that they sort by number; values are little-endian and start with a version byte, now 1
+ * everywhere. "bytes" is u32 length + bytes, the u8 before a keyword is its length.
  *
  *   table     key                                    value after the version
- *   position  "p"                                    index u64, term u64, digest lo u64, hi u64     (not part of the digest)
- *   state     "s"                                    next account, mailbox, email id u64 × 3, time ms u64, format u32,
- *                                                    accounts, mailboxes, messages, bodies, body bytes u64 × 5
- *   account   account u64                            state u8, quota, used, messages u64 × 3, created ms u64,
- *                                                    last UIDVALIDITY u32, names u32, inbox u64, address bytes, password bytes
- *   address   domain, NUL, local part                kind u8 (1 user, 2 alias), account u64, targets bytes (NUL between)
- *   domain    name                                   catch-all bytes
- *   setting   name                                   value bytes
- *   member    member u64                             instance u64, invited until ms u64, format max u32, name, address,
- *                                                    version bytes × 3
- *   mailbox   mailbox u64                            account u64, UIDVALIDITY u32, UIDNEXT u32, HIGHESTMODSEQ u64, exists,
- *                                                    unseen, deleted u32 × 3, bytes u64, expunge floor u64, expunge
- *                                                    records u32, use u8, selectable u8, name bytes, n u8, n × (u8, keyword)
- *   name      account u64, name                      mailbox u64 (0: only subscribed), subscribed u8
- *   message   mailbox u64, uid u32                   flags u8, keywords u64, modseq u64, internal ms u64, save ms u64, size u64,
- *                                                    email id u64, hash 32
- *   change    mailbox u64, modseq u64, uid u32       -              each message once, at its MODSEQ
- *   expunged  mailbox u64, modseq u64, first u32     last u32       UIDs expunged by that command
- *   mark      mailbox u64, kind u8, uid u32          -              kind 1: not \Seen, 2: \Deleted
- *   runs      mailbox u64, first uid u32             n × (first u32, last u32): UIDs that exist, n in 1 … RUNS_MAX
- *   content   hash 32                                references u64, size u64
- *   summary   hash 32                                the bytes of protocol/mime/summary.h
- *   boot      node u64, boot u64                     newest sequence u64
- *   request   node u64, boot u64, seq u64            packed merlion.Result
+ *   position  "p"                                    index u64, term u64, digest lo u64, hi u64     (not part of the
+ * digest) state     "s"                                    next account, mailbox, email id u64 × 3, time ms u64, format
+ * u32, accounts, mailboxes, messages, bodies, body bytes u64 × 5 account   account u64                            state
+ * u8, quota, used, messages u64 × 3, created ms u64, last UIDVALIDITY u32, names u32, inbox u64, address bytes,
+ * password bytes address   domain, NUL, local part                kind u8 (1 user, 2 alias), account u64, targets bytes
+ * (NUL between) domain    name                                   catch-all bytes setting   name value bytes member
+ * member u64                             instance u64, invited until ms u64, format max u32, name, address, version
+ * bytes × 3 mailbox   mailbox u64                            account u64, UIDVALIDITY u32, UIDNEXT u32, HIGHESTMODSEQ
+ * u64, exists, unseen, deleted u32 × 3, bytes u64, expunge floor u64, expunge records u32, use u8, selectable u8, name
+ * bytes, n u8, n × (u8, keyword) name      account u64, name                      mailbox u64 (0: only subscribed),
+ * subscribed u8 message   mailbox u64, uid u32                   flags u8, keywords u64, modseq u64, internal ms u64,
+ * save ms u64, size u64, email id u64, hash 32 change    mailbox u64, modseq u64, uid u32       -              each
+ * message once, at its MODSEQ expunged  mailbox u64, modseq u64, first u32     last u32       UIDs expunged by that
+ * command mark      mailbox u64, kind u8, uid u32          -              kind 1: not \Seen, 2: \Deleted runs mailbox
+ * u64, first uid u32             n × (first u32, last u32): UIDs that exist, n in 1 … RUNS_MAX content   hash 32
+ * references u64, size u64 summary   hash 32                                the bytes of protocol/mime/summary.h boot
+ * node u64, boot u64                     newest sequence u64 request   node u64, boot u64, seq u64            packed
+ * merlion.Result
  *
  * Times are ms since the epoch as two's complement. */
 #ifndef STORE_SCHEMA_H
@@ -79,7 +73,7 @@ struct key {
 struct slice key_position(void);
 struct slice key_state(void);
 struct slice key_u64(struct key *k, uint64_t a);
-struct slice key_address(struct key *k, struct slice address); /* a valid address: local@domain */
+struct slice key_address(struct key *k, struct slice address);             /* a valid address: local@domain */
 struct slice key_name(struct key *k, uint64_t account, struct slice name); /* name.n <= 255 */
 struct slice key_uid(struct key *k, uint64_t mailbox, uint32_t uid);       /* message and runs */
 struct slice key_modseq(struct key *k, uint64_t mailbox, uint64_t modseq, uint32_t uid); /* change and expunged */

@@ -38,7 +38,8 @@ static void table_sum(struct scrub *c, enum table t)
 {
     struct slice key, value;
     MDB_cursor *cursor = view_cursor(c->v, t);
-    for (bool has = cursor_seek(cursor, slice_make(NULL, 0), &key, &value); has; has = cursor_next(cursor, &key, &value)) {
+    for (bool has = cursor_seek(cursor, slice_make(NULL, 0), &key, &value); has;
+         has = cursor_next(cursor, &key, &value)) {
         if (!record_valid(t, key, value))
             finding(c, table_name(t), key.n >= 8 ? get_be64(key.p) : 0);
         sum128_add(&c->digest, record_sum(&c->scratch, t, key, value));
@@ -84,9 +85,10 @@ static bool message_check(void *arg, const struct store_message *m)
     uid_set_add(&w->uids, m->uid, m->uid);
     c->references += reference_sum(c, &m->hash, m->size);
     expect(c, m->uid < w->r->uidnext && m->modseq <= w->r->highest_modseq, "uid or modseq too high", w->mailbox);
-    expect(c, view_get(c->v, TABLE_CHANGE, key_modseq(&k, w->mailbox, m->modseq, m->uid), &value), "change index", w->mailbox);
-    expect(c, view_get(c->v, TABLE_MARK, key_mark(&k, w->mailbox, MARK_UNSEEN, m->uid), &value) == unseen, "unseen index",
+    expect(c, view_get(c->v, TABLE_CHANGE, key_modseq(&k, w->mailbox, m->modseq, m->uid), &value), "change index",
            w->mailbox);
+    expect(c, view_get(c->v, TABLE_MARK, key_mark(&k, w->mailbox, MARK_UNSEEN, m->uid), &value) == unseen,
+           "unseen index", w->mailbox);
     expect(c, view_get(c->v, TABLE_MARK, key_mark(&k, w->mailbox, MARK_DELETED, m->uid), &value) == deleted,
            "deleted index", w->mailbox);
     return true;
@@ -158,7 +160,8 @@ static void accounts_check(struct scrub *c)
     struct slice key, value;
     struct account_record a;
     MDB_cursor *cursor = view_cursor(c->v, TABLE_ACCOUNT);
-    for (bool has = cursor_seek(cursor, slice_make(NULL, 0), &key, &value); has; has = cursor_next(cursor, &key, &value))
+    for (bool has = cursor_seek(cursor, slice_make(NULL, 0), &key, &value); has;
+         has = cursor_next(cursor, &key, &value))
         if (record_account_read(value, &a))
             account_check(c, get_be64(key.p), &a);
     mdb_cursor_close(cursor);

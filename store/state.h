@@ -58,8 +58,8 @@ struct store {
     struct store_events events;
 
     pthread_mutex_t lock;
-    struct store_env *env;             /* lock */
-    struct store_position committed;   /* lock */
+    struct store_env *env;           /* lock */
+    struct store_position committed; /* lock */
 
     /* one batch */
     MDB_txn *txn; /* NULL: none */
@@ -121,7 +121,8 @@ void batch_mailbox_name(struct store *s, struct mailbox *m, struct slice name);
 /* Gives it the next UID; flags, keywords, dates, size, email id and hash are set in msg. Runs, content and account: the
  * caller's, once a command. */
 void batch_message_add(struct store *s, struct mailbox *m, struct store_message *msg);
-void batch_message_flag(struct store *s, struct mailbox *m, struct store_message *msg, uint32_t flags, uint64_t keywords);
+void batch_message_flag(struct store *s, struct mailbox *m, struct store_message *msg, uint32_t flags,
+                        uint64_t keywords);
 /* Removes the record and its indexes, and the reference to its content unless keep_content. */
 void batch_message_remove(struct store *s, struct mailbox *m, const struct store_message *msg, bool keep_content);
 /* All of a mailbox that goes away or is emptied by deletion; no expunge records remain. */
@@ -140,8 +141,8 @@ static inline void message_list_close(struct message_list *list)
     mem_free(list->at);
     *list = (struct message_list){0};
 }
-/* Bits for names, adding those that are new while there is room (ASCII case does not matter). A 65th is ignored, as RFC 9051 7.1
- * (PERMANENTFLAGS) allows: the flag is not stored. add false: only those that exist. */
+/* Bits for names, adding those that are new while there is room (ASCII case does not matter). A 65th is ignored, as RFC
+ * 9051 7.1 (PERMANENTFLAGS) allows: the flag is not stored. add false: only those that exist. */
 uint64_t batch_keywords(struct store *s, struct mailbox *m, const struct slice *names, size_t n, bool add);
 
 /* ---- runs.c ---- */
@@ -175,8 +176,8 @@ typedef void op_function(struct store *s, const Merlion__Command *c, Merlion__Re
 op_function op_settings, op_domain_add, op_domain_remove, op_user_add, op_user_set, op_user_remove, op_alias_add,
     op_alias_remove, op_member_set, op_member_remove, op_format_raise, op_deliver, op_append, op_store_flags, op_copy,
     op_expunge, op_mailbox_create, op_mailbox_delete, op_mailbox_rename, op_subscribe;
-/* op_copy.c. Copies or moves list from one mailbox to another: all checks are done. gone: the UIDs in the source; given: the
- * new ones, in the same order. */
+/* op_copy.c. Copies or moves list from one mailbox to another: all checks are done. gone: the UIDs in the source;
+ * given: the new ones, in the same order. */
 void batch_messages_copy(struct store *s, struct mailbox *from, struct mailbox *to, const struct message_list *list,
                          bool move, struct uid_set *gone, struct uid_set *given);
 /* op_mailbox.c: the hierarchy of names. */

@@ -1,12 +1,12 @@
-/* The replicated state: an LMDB environment changed only by applying committed entries in order. A pure function of the log: no
- * clock, no randomness, no order of hashing; all that is in the commands.
+/* The replicated state: an LMDB environment changed only by applying committed entries in order. A pure function of the
+ * log: no clock, no randomness, no order of hashing; all that is in the commands.
  *
  *   applier thread: store_batch_begin → store_apply × n → store_batch_commit (one durable LMDB transaction)
  *   any thread:     store_view_open → reads → store_view_close (short; one a command)
  *
  * Durability: a batch commit syncs data pages but not the meta page (MDB_NOMETASYNC): after a power cut the
- * last batches may be undone as a whole and are applied again from the Raft log. store_sync makes all durable; replication calls it before a
- * snapshot lets the log be cut.
+ * last batches may be undone as a whole and are applied again from the Raft log. store_sync makes all durable;
+ * replication calls it before a snapshot lets the log be cut.
  *
  * Tables, keys (big-endian) and record versions are drawn in store/schema.h. */
 #ifndef STORE_STORE_H
@@ -36,11 +36,14 @@ void store_close(struct store **s);
 
 /* ---- entries: many commands in one Raft entry ---- */
 
-enum { ENTRY_MAX = 64 * 1024, /* bytes of an entry that holds more than one command */
-       COMMAND_MAX = 4 * 1024 * 1024,
-       ENTRY_COMMANDS_MAX = 4096 }; /* MODSEQ = index × this + place in the entry: unique, ascending, below 2^63 */
+enum {
+    ENTRY_MAX = 64 * 1024, /* bytes of an entry that holds more than one command */
+    COMMAND_MAX = 4 * 1024 * 1024,
+    ENTRY_COMMANDS_MAX = 4096
+}; /* MODSEQ = index × this + place in the entry: unique, ascending, below 2^63 */
 /* Entry: u32 magic+version, u32 count, then per command u32 length + packed merlion.Command, zero padded to 8.
- * begin clears b; the entry is all of b. At least 22 bytes a command with a request id, so ENTRY_MAX keeps to ENTRY_COMMANDS_MAX. */
+ * begin clears b; the entry is all of b. At least 22 bytes a command with a request id, so ENTRY_MAX keeps to
+ * ENTRY_COMMANDS_MAX. */
 void entry_begin(struct buf *b);
 void entry_add(struct buf *b, struct slice command);
 void entry_end(struct buf *b);
@@ -60,8 +63,9 @@ struct store_events {
     void (*result)(void *arg, struct request_id id, struct slice result);
     /* After the commit, once for each mailbox that changed in the batch. */
     void (*mailbox_changed)(void *arg, uint64_t mailbox, uint64_t account);
-    /* A body is referenced by the state now: record is empty, or (small bodies in the command) its blob record, unchecked and
-     * valid during the call. During store_apply, each time a command that takes effect brings the body. */
+    /* A body is referenced by the state now: record is empty, or (small bodies in the command) its blob record,
+     * unchecked and valid during the call. During store_apply, each time a command that takes effect brings the body.
+     */
     void (*body_referenced)(void *arg, const struct body_hash *hash, uint64_t size, struct slice record);
     /* A body is no longer referenced. After the commit, once, and only if nothing in the batch referred to it again. */
     void (*body_freed)(void *arg, const struct body_hash *hash);
@@ -71,8 +75,9 @@ struct store_events {
 void store_set_events(struct store *s, const struct store_events *e);
 
 int store_batch_begin(struct store *s);
-/* Applies a command entry. index must be > the applied one (less or equal: ignored, 0). A malformed entry or a
- * full map is an error: the process must end. */
+/* Applies a command entry. Mailbox names in commands are NFC (that is the proposer's, so that no Unicode table decides
+ * what a replica does); all else is checked here. index must be > the applied one (less or equal: ignored, 0). A
+ * malformed entry or a full map is an error: the process must end. */
 int store_apply(struct store *s, uint64_t index, uint64_t term, struct slice entry);
 /* An index that carries no command (barrier, configuration change). */
 int store_apply_nothing(struct store *s, uint64_t index, uint64_t term);
@@ -80,11 +85,6 @@ int store_batch_commit(struct store *s);
 void store_batch_abort(struct store *s);
 /* Makes everything committed so far durable (meta page too). Any thread; slow. */
 int store_sync(struct store *s);
-
-/* The canonical form of a mailbox name, appended to out: NFC, "INBOX" in capitals; ERR_INVALID for a name that may
- * not be. Proposers call it before they put a name into a command. Applying checks all but NFC: Unicode's tables differ between
- * builds of utf8proc, and replicas must never disagree. Pure; any thread. */
-int store_name_normal(struct slice name, struct buf *out);
 
 /* ---- state as a whole ---- */
 
@@ -105,7 +105,8 @@ int store_export_begin(struct store *s, struct store_export **x_r, struct store_
 /* Up to max bytes appended to out; 0 and *done_r when all is out. */
 int store_export_next(struct store_export *x, size_t max, struct buf *out, bool *done_r);
 void store_export_end(struct store_export **x);
-/* Takes such a stream in any portions into a fresh environment DIR/state.incoming; nothing changes until import_swap. */
+/* Takes such a stream in any portions into a fresh environment DIR/state.incoming; nothing changes until import_swap.
+ */
 struct store_import;
 int store_import_begin(const char *dir, struct store_import **i_r, struct err_detail *e);
 int store_import_feed(struct store_import *i, struct slice in, struct err_detail *e);
@@ -125,15 +126,17 @@ uint64_t store_view_index(const struct store_view *v); /* applied index it shows
 enum account_state { ACCOUNT_ACTIVE, ACCOUNT_LOCKED };
 struct store_account {
     uint64_t id;
-    struct slice address; /* canonical, lower case */
+    struct slice address;  /* canonical, lower case */
     struct slice password; /* encoded hash */
     enum account_state state;
     uint64_t quota_bytes, used_bytes, messages;
     int64_t created_ms;
 };
 int store_account_get(struct store_view *v, uint64_t id, struct store_account *a_r);
-int store_account_find(struct store_view *v, struct slice address, struct store_account *a_r); /* exact canonical address */
-void store_account_each(struct store_view *v, struct slice domain, bool (*each)(void *arg, const struct store_account *a), void *arg);
+int store_account_find(struct store_view *v, struct slice address,
+                       struct store_account *a_r); /* exact canonical address */
+void store_account_each(struct store_view *v, struct slice domain,
+                        bool (*each)(void *arg, const struct store_account *a), void *arg);
 
 /* Recipient resolution: aliases (nested at most 10 deep, loops cut), subaddress (user+detail), catch-all, postmaster@
  * any domain of ours and bare postmaster (settings "postmaster", else the first account of the domain that exists). */
@@ -146,9 +149,11 @@ struct store_domain {
 void store_domain_each(struct store_view *v, bool (*each)(void *arg, const struct store_domain *d), void *arg);
 bool store_domain_is_ours(struct store_view *v, struct slice name);
 /* targets: addresses separated by NUL bytes. */
-void store_alias_each(struct store_view *v, bool (*each)(void *arg, struct slice address, struct slice targets), void *arg);
+void store_alias_each(struct store_view *v, bool (*each)(void *arg, struct slice address, struct slice targets),
+                      void *arg);
 int store_setting_get(struct store_view *v, struct slice name, struct slice *value_r);
-void store_setting_each(struct store_view *v, bool (*each)(void *arg, struct slice name, struct slice value), void *arg);
+void store_setting_each(struct store_view *v, bool (*each)(void *arg, struct slice name, struct slice value),
+                        void *arg);
 
 struct store_member {
     uint64_t id, instance;
@@ -182,7 +187,8 @@ struct store_message {
 };
 int store_mailbox_find(struct store_view *v, uint64_t account, struct slice name, struct store_mailbox *m_r);
 int store_mailbox_get(struct store_view *v, uint64_t id, struct store_mailbox *m_r);
-void store_mailbox_each(struct store_view *v, uint64_t account, bool (*each)(void *arg, const struct store_mailbox *m), void *arg);
+void store_mailbox_each(struct store_view *v, uint64_t account, bool (*each)(void *arg, const struct store_mailbox *m),
+                        void *arg);
 void store_message_each(struct store_view *v, uint64_t mailbox, uint32_t first, uint32_t last,
                         bool (*each)(void *arg, const struct store_message *m), void *arg);
 int store_message_get(struct store_view *v, uint64_t mailbox, uint32_t uid, struct store_message *m_r);

@@ -17,7 +17,7 @@ enum {
     STREAM_BLOCK_HEAD = 4 + 8,
     STREAM_TRAILER = 4 + 8 + 2 * 8 + 8,
     STREAM_RECORD_HEAD = 1 + 2 + 4,
-    STREAM_BLOCK = 64 * 1024,                  /* a block is closed when it has grown past this */
+    STREAM_BLOCK = 64 * 1024, /* a block is closed when it has grown past this */
     STREAM_VALUE_MAX = (1 << 28) + (1 << 16),
     STREAM_BLOCK_MAX = STREAM_VALUE_MAX + STREAM_BLOCK + STREAM_RECORD_HEAD + KEY_MAX,
 };

@@ -48,8 +48,8 @@ static struct slice domain_prefix(struct key *k, struct slice domain)
     return slice_make(k->b, domain.n + 1);
 }
 
-void store_account_each(struct store_view *v, struct slice domain, bool (*each)(void *arg, const struct store_account *a),
-                        void *arg)
+void store_account_each(struct store_view *v, struct slice domain,
+                        bool (*each)(void *arg, const struct store_account *a), void *arg)
 {
     struct key k;
     struct slice key, value;
@@ -67,7 +67,8 @@ void store_account_each(struct store_view *v, struct slice domain, bool (*each)(
     mdb_cursor_close(c);
 }
 
-void store_alias_each(struct store_view *v, bool (*each)(void *arg, struct slice address, struct slice targets), void *arg)
+void store_alias_each(struct store_view *v, bool (*each)(void *arg, struct slice address, struct slice targets),
+                      void *arg)
 {
     struct slice key, value;
     struct address_record r;

@@ -102,8 +102,8 @@ static bool name_resolve(struct store_view *v, struct slice key, struct slice va
     return true;
 }
 
-void store_mailbox_each(struct store_view *v, uint64_t account,
-                        bool (*each)(void *arg, const struct store_mailbox *m), void *arg)
+void store_mailbox_each(struct store_view *v, uint64_t account, bool (*each)(void *arg, const struct store_mailbox *m),
+                        void *arg)
 {
     struct key k;
     struct slice key, value;

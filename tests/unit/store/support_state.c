@@ -121,6 +121,8 @@ void fx_entry(struct fx *f, Merlion__Command *c, struct buf *entry)
     size_t n = merlion__command__get_packed_size(c);
     uint8_t *packed = mem_alloc(n + 1);
     merlion__command__pack(c, packed);
+    if (f->log)
+        buf_put_bytes(f->log, slice_make(packed, n));
     entry_begin(entry);
     entry_add(entry, slice_make(packed, n));
     entry_end(entry);
@@ -142,9 +144,9 @@ int fx_run(struct fx *f, Merlion__Command *c)
 
 /* ---- commands ---- */
 
-#define COMMAND(c, kind, KIND, m)                     \
-    Merlion__Command c = MERLION__COMMAND__INIT;      \
-    (c).op_case = MERLION__COMMAND__OP_##KIND;        \
+#define COMMAND(c, kind, KIND, m)                                                                                      \
+    Merlion__Command c = MERLION__COMMAND__INIT;                                                                       \
+    (c).op_case = MERLION__COMMAND__OP_##KIND;                                                                         \
     (c).kind = &(m)
 
 static char *text(const char *s)
@@ -270,7 +272,8 @@ static void ranges_parse(struct ranges *r, const char *uids)
     }
 }
 
-int fx_flags(struct fx *f, uint64_t mailbox, const char *uids, int mode, uint32_t flags, const char *keyword, uint64_t since)
+int fx_flags(struct fx *f, uint64_t mailbox, const char *uids, int mode, uint32_t flags, const char *keyword,
+             uint64_t since)
 {
     Merlion__StoreFlags m = MERLION__STORE_FLAGS__INIT;
     struct ranges r;

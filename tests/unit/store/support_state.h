@@ -18,14 +18,15 @@ struct fx {
     char dir[64];
     uint64_t index, seq, node, boot;
     int64_t time_ms;
-    Merlion__Result *result; /* of the last command */
+    Merlion__Result *result;                               /* of the last command */
     unsigned results, changed, referenced, freed, cluster; /* events so far */
     uint64_t changed_mailbox;
     struct body_hash freed_hash;
+    struct buf *log; /* when set: each command packed, as u32 length + bytes */
     char text[2048]; /* of fx_text */
 };
 void fx_open(struct fx *f);
-void fx_close(struct fx *f);   /* also checks that a scrub finds nothing */
+void fx_close(struct fx *f); /* also checks that a scrub finds nothing */
 void fx_reopen(struct fx *f);
 void fx_listen(struct fx *f); /* sets the events that count */
 void fx_remove(const char *dir);
@@ -49,7 +50,8 @@ int fx_alias(struct fx *f, const char *address, const char *target1, const char 
 int fx_deliver(struct fx *f, unsigned body, const uint64_t *accounts, size_t n);
 int fx_append(struct fx *f, uint64_t mailbox, unsigned body, unsigned count, uint32_t flags, const char *keyword);
 /* uids as "1:3,5"; keyword NULL: none; since UINT64_MAX: no UNCHANGEDSINCE. */
-int fx_flags(struct fx *f, uint64_t mailbox, const char *uids, int mode, uint32_t flags, const char *keyword, uint64_t since);
+int fx_flags(struct fx *f, uint64_t mailbox, const char *uids, int mode, uint32_t flags, const char *keyword,
+             uint64_t since);
 int fx_copy(struct fx *f, uint64_t from, const char *uids, uint64_t to, bool move);
 /* uids NULL: all deleted. */
 int fx_expunge(struct fx *f, uint64_t mailbox, const char *uids, bool even_undeleted);

@@ -93,8 +93,21 @@ static void test_users(void **state)
 
 static void test_addresses(void **state)
 {
-    static const char *const bad[] = {"", "a", "@x.org", "a@", "a b@x.org", "a..b@x.org", ".a@x.org", "a.@x.org", "a@b@x.org",
-                                      "a\"@x.org", "a\x01@x.org", "\xff@x.org", "a@-x.org", "a@x..org", "a@x.org.",
+    static const char *const bad[] = {"",
+                                      "a",
+                                      "@x.org",
+                                      "a@",
+                                      "a b@x.org",
+                                      "a..b@x.org",
+                                      ".a@x.org",
+                                      "a.@x.org",
+                                      "a@b@x.org",
+                                      "a\"@x.org",
+                                      "a\x01@x.org",
+                                      "\xff@x.org",
+                                      "a@-x.org",
+                                      "a@x..org",
+                                      "a@x.org.",
                                       "0123456789012345678901234567890123456789012345678901234567890123x@x.org"};
     static const char *const good[] = {"a+b@x.org", "\xc3\xbc@x.org", "o'neil@x.org", "a.b@x.org",
                                        "0123456789012345678901234567890123456789012345678901234567890123@x.org"};
@@ -278,7 +291,7 @@ static void test_alias(void **state)
     assert_true(resolve(&f, "team+detail@x.org", &first, &n) == RESOLVE_LOCAL && n == 2);
     assert_int_equal(fx_alias(&f, "all@x.org", "team@x.org", "a@x.org"), 0);
     assert_true(resolve(&f, "all@x.org", &first, &n) == RESOLVE_LOCAL && n == 2); /* nobody twice */
-    assert_int_equal(fx_alias(&f, "team@x.org", "a@x.org", NULL), 0); /* replaces */
+    assert_int_equal(fx_alias(&f, "team@x.org", "a@x.org", NULL), 0);             /* replaces */
     assert_true(resolve(&f, "all@x.org", &first, &n) == RESOLVE_LOCAL && n == 1 && first == a);
     assert_int_equal(fx_alias(&f, "team@x.org", "b@other.org", NULL), ERR_DENIED);
     assert_int_equal(fx_alias(&f, "team@x.org", "team@X.org", NULL), ERR_INVALID);
@@ -451,9 +464,9 @@ static void test_members(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_users),       cmocka_unit_test(test_addresses),     cmocka_unit_test(test_user_remove),
-        cmocka_unit_test(test_user_in_batch), cmocka_unit_test(test_domains),     cmocka_unit_test(test_resolve),
-        cmocka_unit_test(test_alias),       cmocka_unit_test(test_alias_each),    cmocka_unit_test(test_settings),
+        cmocka_unit_test(test_users),         cmocka_unit_test(test_addresses),  cmocka_unit_test(test_user_remove),
+        cmocka_unit_test(test_user_in_batch), cmocka_unit_test(test_domains),    cmocka_unit_test(test_resolve),
+        cmocka_unit_test(test_alias),         cmocka_unit_test(test_alias_each), cmocka_unit_test(test_settings),
         cmocka_unit_test(test_members),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -115,7 +115,8 @@ static void test_flags(void **state)
     uint64_t first = f->result->modseq;
     assert_int_equal(fx_flags(f, m.inbox, "2:3,9", ADD, SEEN | DELETED, "Work", ANY), 0);
     uint64_t second = f->result->modseq;
-    assert_true(second > first && fx_message(f, m.inbox, 2).modseq == second && fx_message(f, m.inbox, 1).modseq == first);
+    assert_true(second > first && fx_message(f, m.inbox, 2).modseq == second &&
+                fx_message(f, m.inbox, 1).modseq == first);
     struct store_mailbox info = fx_info(f, m.inbox);
     assert_true(info.unseen == 3 && info.deleted == 2 && info.first_unseen_uid == 1 && info.highest_modseq == second);
     /* Nothing changes: no new MODSEQ, not even for those that have it already. */
@@ -196,7 +197,8 @@ static void test_copy(void **state)
     assert_int_equal(f->result->uidvalidity, fx_info(f, m.sent).uidvalidity);
     struct store_message from = fx_message(f, m.inbox, 2), to = fx_message(f, m.sent, 2);
     assert_true(from.email_id == to.email_id && body_hash_eq(&from.hash, &to.hash) && to.flags == SEEN);
-    assert_true(from.keywords == 1 && to.keywords == 2 && to.save_ms == f->time_ms && to.internal_ms == from.internal_ms);
+    assert_true(from.keywords == 1 && to.keywords == 2 && to.save_ms == f->time_ms &&
+                to.internal_ms == from.internal_ms);
     assert_true(to.modseq > from.modseq && from.save_ms < to.save_ms);
     assert_int_equal(fx_used(f, m.a), used + 102 + 103);
     assert_int_equal(fx_copy(f, m.inbox, "9", m.sent, false), 0);
@@ -220,7 +222,7 @@ static void test_move(void **state)
     start(&m);
     struct fx *f = &m.f;
     uint64_t b_inbox = fx_mailbox(f, m.b, "INBOX"), b_sent = fx_mailbox(f, m.b, "Sent");
-    fx_append(f, b_inbox, 1, 2, 0, NULL); /* 203 of 250 */
+    fx_append(f, b_inbox, 1, 2, 0, NULL);                          /* 203 of 250 */
     assert_int_equal(fx_copy(f, b_inbox, "1:2", b_sent, true), 0); /* within the account: no quota needed */
     assert_string_equal(fx_uids(f, b_inbox), "");
     assert_string_equal(fx_uids(f, b_sent), "1:2");
@@ -423,12 +425,18 @@ static void test_summary(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_deliver),         cmocka_unit_test(test_append),
-        cmocka_unit_test(test_body_refused),    cmocka_unit_test(test_flags),
-        cmocka_unit_test(test_unchanged_since), cmocka_unit_test(test_keywords_limit),
-        cmocka_unit_test(test_copy),            cmocka_unit_test(test_move),
-        cmocka_unit_test(test_expunge),         cmocka_unit_test(test_freed_in_batch),
-        cmocka_unit_test(test_changes),         cmocka_unit_test(test_runs),
+        cmocka_unit_test(test_deliver),
+        cmocka_unit_test(test_append),
+        cmocka_unit_test(test_body_refused),
+        cmocka_unit_test(test_flags),
+        cmocka_unit_test(test_unchanged_since),
+        cmocka_unit_test(test_keywords_limit),
+        cmocka_unit_test(test_copy),
+        cmocka_unit_test(test_move),
+        cmocka_unit_test(test_expunge),
+        cmocka_unit_test(test_freed_in_batch),
+        cmocka_unit_test(test_changes),
+        cmocka_unit_test(test_runs),
         cmocka_unit_test(test_summary),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,9 +34,9 @@ static void test_keys(void **state)
     expect_key(key_boot(&k, 1, 2), "00000000000000010000000000000002");
     struct request_id id = {1, 2, 3};
     expect_key(key_request(&k, &id), "000000000000000100000000000000020000000000000003");
-    static const char *const tables[] = {"position", "state", "account", "address", "domain", "setting", "member", "mailbox",
-                                         "name", "message", "change", "expunged", "mark", "runs", "content", "summary",
-                                         "boot", "request"};
+    static const char *const tables[] = {"position", "state",   "account", "address", "domain", "setting",
+                                         "member",   "mailbox", "name",    "message", "change", "expunged",
+                                         "mark",     "runs",    "content", "summary", "boot",   "request"};
     assert_int_equal(TABLE_N, sizeof tables / sizeof *tables);
     for (unsigned t = 0; t < TABLE_N; t++)
         assert_string_equal(table_name(t), tables[t]);
@@ -79,9 +79,20 @@ static void test_small_records(void **state)
 
 static struct mailbox_record mailbox_sample(void)
 {
-    return (struct mailbox_record){.account = 1, .uidvalidity = 2, .uidnext = 3, .highest_modseq = 4, .exists = 5, .unseen = 6,
-                                   .deleted = 7, .bytes = 8, .expunge_floor = 9, .expunge_n = 10, .use = 5,
-                                   .selectable = true, .name = SLICE_LITERAL("Sent"), .keyword_n = 2,
+    return (struct mailbox_record){.account = 1,
+                                   .uidvalidity = 2,
+                                   .uidnext = 3,
+                                   .highest_modseq = 4,
+                                   .exists = 5,
+                                   .unseen = 6,
+                                   .deleted = 7,
+                                   .bytes = 8,
+                                   .expunge_floor = 9,
+                                   .expunge_n = 10,
+                                   .use = 5,
+                                   .selectable = true,
+                                   .name = SLICE_LITERAL("Sent"),
+                                   .keyword_n = 2,
                                    .keyword = {SLICE_LITERAL("$A"), SLICE_LITERAL("b")}};
 }
 
@@ -102,12 +113,13 @@ static void test_large_records(void **state)
     expect_hex(&b, "010100000000000000020000000300000004000000000000000500000006000000070000000800000000000000"
                    "09000000000000000a00000005010400000053656e740202244101"
                    "62");
-    struct store_message msg = {.uid = 99, .flags = 9, .keywords = 2, .modseq = 3, .internal_ms = 4, .save_ms = 5, .size = 6,
-                                .email_id = 7};
+    struct store_message msg = {
+        .uid = 99, .flags = 9, .keywords = 2, .modseq = 3, .internal_ms = 4, .save_ms = 5, .size = 6, .email_id = 7};
     memset(msg.hash.b, 0xab, sizeof msg.hash.b);
     record_message_write(&b, &msg);
-    expect_hex(&b, "0109020000000000000003000000000000000400000000000000050000000000000006000000000000000700000000000000"
-                   "abababababababababababababababababababababababababababababababab");
+    expect_hex(&b,
+               "0109020000000000000003000000000000000400000000000000050000000000000006000000000000000700000000000000"
+               "abababababababababababababababababababababababababababababababab");
     buf_close(&b);
 }
 
@@ -137,7 +149,8 @@ static void test_runs_refused(void **state)
     static const struct {
         size_t n;
         struct uid_range r[2];
-    } bad[] = {{0, {{0, 0}}}, {1, {{0, 5}}}, {1, {{5, 4}}}, {2, {{1, 3}, {4, 5}}}, {2, {{1, 3}, {3, 5}}}, {2, {{9, 9}, {1, 1}}}};
+    } bad[] = {{0, {{0, 0}}},         {1, {{0, 5}}},         {1, {{5, 4}}},
+               {2, {{1, 3}, {4, 5}}}, {2, {{1, 3}, {3, 5}}}, {2, {{9, 9}, {1, 1}}}};
     struct uid_range out[RUNS_MAX];
     struct buf b = {0};
     size_t n;
@@ -195,7 +208,8 @@ static int see(void *arg, struct slice command)
 {
     struct seen *s = arg;
     s->n++;
-    snprintf(s->text + strlen(s->text), sizeof s->text - strlen(s->text), "%.*s;", (int)command.n, (const char *)command.p);
+    snprintf(s->text + strlen(s->text), sizeof s->text - strlen(s->text), "%.*s;", (int)command.n,
+             (const char *)command.p);
     return s->stop;
 }
 
@@ -246,9 +260,9 @@ static void test_entry_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_keys),         cmocka_unit_test(test_small_records), cmocka_unit_test(test_large_records),
-        cmocka_unit_test(test_read_back),    cmocka_unit_test(test_runs_refused),  cmocka_unit_test(test_valid),
-        cmocka_unit_test(test_digest_sum),   cmocka_unit_test(test_entry),         cmocka_unit_test(test_entry_refused),
+        cmocka_unit_test(test_keys),       cmocka_unit_test(test_small_records), cmocka_unit_test(test_large_records),
+        cmocka_unit_test(test_read_back),  cmocka_unit_test(test_runs_refused),  cmocka_unit_test(test_valid),
+        cmocka_unit_test(test_digest_sum), cmocka_unit_test(test_entry),         cmocka_unit_test(test_entry_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

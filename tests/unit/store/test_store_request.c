@@ -28,7 +28,7 @@ static void test_repeat(void **state)
     f.seq--;
     assert_int_equal(fx_append(&f, inbox, 1, 2, 0, NULL), 0);
     assert_int_equal(f.seq, seq);
-    assert_int_equal(f.results, results + 1); /* answered, */
+    assert_int_equal(f.results, results + 1);   /* answered, */
     assert_int_equal(f.result->modseq, modseq); /* as the first time, */
     assert_string_equal(fx_text(&f, f.result->uids, f.result->n_uids), "1:2");
     assert_string_equal(fx_uids(&f, inbox), "1:2"); /* and not done twice */
@@ -195,7 +195,7 @@ static void test_positions(void **state)
     /* An aborted batch leaves nothing; a malformed entry is an error. */
     store_batch_begin(f.s);
     assert_int_equal(store_apply(f.s, f.index + 1, 5, slice_str("not an entry")), ERR_PROTOCOL);
-    store_batch_abort(f.s);
+    assert_int_equal(store_batch_commit(f.s), ERR_PROTOCOL);
     assert_int_equal(store_view_open(f.s, &v), 0);
     assert_int_equal(store_view_index(v), f.index);
     fx_subscribe(&f, a, "later", true);
@@ -246,9 +246,9 @@ static void test_map_full(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_repeat), cmocka_unit_test(test_repeat_in_entry), cmocka_unit_test(test_window),
-        cmocka_unit_test(test_boots),  cmocka_unit_test(test_no_id),           cmocka_unit_test(test_time),
-        cmocka_unit_test(test_unknown), cmocka_unit_test(test_positions),      cmocka_unit_test(test_map_full),
+        cmocka_unit_test(test_repeat),  cmocka_unit_test(test_repeat_in_entry), cmocka_unit_test(test_window),
+        cmocka_unit_test(test_boots),   cmocka_unit_test(test_no_id),           cmocka_unit_test(test_time),
+        cmocka_unit_test(test_unknown), cmocka_unit_test(test_positions),       cmocka_unit_test(test_map_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -155,7 +155,8 @@ static void test_damage(void **state)
 }
 
 /* Well-formed, checksums right, and still not to be believed: records that lie. */
-static int import_lie(const char *dir, unsigned table, struct slice key, uint32_t value_n, struct slice value, unsigned times)
+static int import_lie(const char *dir, unsigned table, struct slice key, uint32_t value_n, struct slice value,
+                      unsigned times)
 {
     struct buf b = {0}, block = {0};
     struct store_import *i;
@@ -373,8 +374,8 @@ static void test_damaged_apply(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_transfer), cmocka_unit_test(test_empty),     cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_lies),     cmocka_unit_test(test_crash),     cmocka_unit_test(test_crash_old),
+        cmocka_unit_test(test_transfer), cmocka_unit_test(test_empty),         cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_lies),     cmocka_unit_test(test_crash),         cmocka_unit_test(test_crash_old),
         cmocka_unit_test(test_scrub),    cmocka_unit_test(test_damaged_apply),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
