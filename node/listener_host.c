@@ -124,7 +124,8 @@ static void settle(struct conn *c)
     if (s->starttls)
         start_tls(c);
     else if (s->closing)
-        conn_close(c, LINGER_MS, c->timed_out ? "timed out" : "goodbye");
+        conn_close(c, atomic_load(&c->all->draining) ? DRAIN_LINGER_MS : LINGER_MS,
+                   c->timed_out ? "timed out" : "goodbye");
     else if (c->eof && !s->blocked && s->pending == 0 && !c->stalled)
         conn_close(c, LINGER_MS, "closed by client");
 }

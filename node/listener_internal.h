@@ -7,9 +7,10 @@
 #include "node/listener_limit.h"
 
 enum {
-    HANDSHAKE_MS = 30000, /* for the PROXY header, and for TLS */
-    GOODBYE_MS = 10000,   /* a client that reads no more, after a goodbye was said */
-    LINGER_MS = 10000,    /* last output of an orderly end */
+    HANDSHAKE_MS = 30000,   /* for the PROXY header, and for TLS */
+    GOODBYE_MS = 10000,     /* a client that reads no more, after a goodbye was said */
+    LINGER_MS = 10000,      /* last output of an orderly end */
+    DRAIN_LINGER_MS = 2000, /* the same while draining: the worker's end waits for it */
     CUT_LINGER_MS = 500,
 };
 
