@@ -86,6 +86,7 @@ static void auth_start(struct imap *im, struct slice user, struct slice password
     r->auth.op.owner = im;
     r->auth.user = user;
     r->auth.password = password;
+    r->auth.client = slice_str(im->s.peer.address);
     im->s.blocked = true;
     session_op_begin(&im->s);
     im->s.backend->ops->auth(im->s.backend, &r->auth);

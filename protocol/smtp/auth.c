@@ -53,7 +53,8 @@ static void password_check(struct smtp *m)
         return;
     }
     m->auth = (struct backend_auth){
-        .op = {.done = auth_done, .owner = m}, .user = m->sasl.user, .password = m->sasl.password};
+        .op = {.done = auth_done, .owner = m}, .user = m->sasl.user, .password = m->sasl.password,
+        .client = slice_str(m->session.peer.address)};
     smtp_mode_set(m, SMTP_MODE_WAIT);
     session_op_begin(&m->session);
     b->ops->auth(b, &m->auth);

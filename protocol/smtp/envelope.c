@@ -139,15 +139,11 @@ static void recipient_add(struct smtp_transaction *t, const struct smtp_path *pa
     t->account_n += r->n;
 }
 
-static void recipient_decide(struct smtp *m, const struct smtp_path *path)
+static void recipient_answer(struct smtp *m, const struct smtp_path *path, const struct recipient *r)
 {
-    struct recipient r = {.kind = RECIPIENT_UNKNOWN};
-
-    m->session.backend->ops->recipient(m->session.backend, slice_make(path->address, path->n), &r);
-    ENSURE(r.n <= RECIPIENT_ACCOUNTS_MAX);
-    switch (r.kind) {
+    switch (r->kind) {
     case RECIPIENT_LOCAL:
-        recipient_add(&m->tx, path, &r);
+        recipient_add(&m->tx, path, r);
         smtp_reply(m, 250, "2.1.5", "Ok");
         break;
     case RECIPIENT_UNKNOWN:
@@ -163,6 +159,56 @@ static void recipient_decide(struct smtp *m, const struct smtp_path *path)
         smtp_reply(m, 452, "4.2.2", "<%s> mailbox is full", path->address);
         break;
     }
+}
+
+static void recipient_resolve(struct smtp *m, const struct smtp_path *path, struct recipient *r)
+{
+    *r = (struct recipient){.kind = RECIPIENT_UNKNOWN};
+    m->session.backend->ops->recipient(m->session.backend, slice_make(path->address, path->n), r);
+    ENSURE(r->n <= RECIPIENT_ACCOUNTS_MAX);
+}
+
+/* A refusal that waited for the cluster's latest state. */
+struct recheck {
+    struct backend_sync sync;
+    struct smtp *session;
+    struct smtp_path path;
+};
+
+static void recheck_done(struct backend_op *op)
+{
+    struct recheck *c = op->owner;
+    struct smtp *m = c->session;
+    struct recipient r;
+
+    if (session_op_end(&m->session)) {
+        recipient_resolve(m, &c->path, &r);
+        if (op->status != 0)
+            smtp_reply(m, 451, "4.3.0", "<%s> cannot be checked now, try again later", c->path.address);
+        else
+            recipient_answer(m, &c->path, &r);
+        smtp_resume(m);
+        m->session.host->wake(m->session.host);
+    }
+    mem_free(c);
+}
+
+/* This node may be a moment behind: a user made through another node is not refused (DESIGN section 1, promise 4). Only refusals pay
+ * for the read barrier. */
+static void recipient_decide(struct smtp *m, const struct smtp_path *path)
+{
+    struct recipient r;
+
+    recipient_resolve(m, path, &r);
+    if (r.kind == RECIPIENT_LOCAL) {
+        recipient_answer(m, path, &r);
+        return;
+    }
+    struct recheck *c = mem_zalloc(sizeof *c);
+    *c = (struct recheck){.sync.op = {.done = recheck_done, .owner = c}, .session = m, .path = *path};
+    smtp_mode_set(m, SMTP_MODE_WAIT);
+    session_op_begin(&m->session);
+    m->session.backend->ops->sync(m->session.backend, &c->sync);
 }
 
 void smtp_rcpt_run(struct smtp *m, struct slice arg)
