@@ -149,6 +149,11 @@ static void test_rename(void **state)
     assert_int_equal(fx_rename(&f, a, "q", "a%"), ERR_INVALID);
     assert_int_equal(fx_rename(&f, a, "q", "Inbox"), ERR_EXISTS);
     assert_int_equal(fx_rename(&f, 999, "q", "z"), ERR_NOTFOUND);
+    /* A bare name goes with its last inferior. */
+    fx_create(&f, a, "bare/leaf");
+    fx_delete(&f, a, "bare");
+    assert_int_equal(fx_rename(&f, a, "bare/leaf", "p-x/leaf"), 0);
+    assert_string_equal(fx_mailboxes(&f, a), "INBOX* " DEFAULTS " p-x/ p-x/leaf q/ q/r/ q/r/c/* q/r/c/d (q/r/ghost)*");
     /* Too deep for the inferior only: nothing happens. */
     char deep[100] = "d";
     for (int i = 1; i < 18; i++)

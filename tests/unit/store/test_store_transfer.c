@@ -158,7 +158,7 @@ static void test_damage(void **state)
 static int import_lie(const char *dir, unsigned table, struct slice key, uint32_t value_n, struct slice value,
                       unsigned times)
 {
-    struct buf b = {0}, block = {0};
+    struct buf b = {0}, block = {0}, trailer = {0};
     struct store_import *i;
     buf_append(&b, "MLX\x01", 4);
     for (int n = 0; n < 4; n++)
@@ -176,10 +176,16 @@ static int import_lie(const char *dir, unsigned table, struct slice key, uint32_
     buf_put_u32(&b, (uint32_t)buf_len(&block));
     buf_put_u64(&b, checksum64(buf_slice(&block)));
     buf_append_slice(&b, buf_slice(&block));
+    buf_put_u32(&trailer, 0);
+    for (int n = 0; n < 3; n++)
+        buf_put_u64(&trailer, 1);
+    buf_put_u64(&trailer, checksum64(buf_slice(&trailer)));
+    buf_append_slice(&b, buf_slice(&trailer));
     int rc = import_all(dir, buf_slice(&b), SIZE_MAX / 2, &i);
     store_import_abort(&i);
     buf_close(&b);
     buf_close(&block);
+    buf_close(&trailer);
     return rc;
 }
 
@@ -190,7 +196,8 @@ static void test_lies(void **state)
     fx_open(&f);
     struct slice name = slice_str("name"), good = slice_make("\x01\x01\x00\x00\x00v", 6);
     uint8_t long_key[KEY_MAX + 1] = {0};
-    assert_int_equal(import_lie(f.dir, TABLE_SETTING, name, 6, good, 1), ERR_PROTOCOL); /* good, but incomplete */
+    assert_int_equal(import_lie(f.dir, TABLE_SETTING, name, 6, good, 1),
+                     ERR_CORRUPT); /* good, but not what the digest says */
     assert_int_equal(import_lie(f.dir, TABLE_SETTING, name, 6, good, 2), ERR_PROTOCOL); /* twice */
     assert_int_equal(import_lie(f.dir, TABLE_SETTING, name, UINT32_MAX, good, 1), ERR_PROTOCOL);
     assert_int_equal(import_lie(f.dir, TABLE_SETTING, name, 7, good, 1), ERR_PROTOCOL);
