@@ -35,6 +35,8 @@ void core_turn(struct replication *r)
     core_raft_turn(r);
     proposals_turn(r);
     reads_turn(r);
+    if (core_is_leader(r))
+        core_commit_tell(r);
     raft_guard_flush(&r->guard);
 }
 

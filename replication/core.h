@@ -62,7 +62,7 @@ struct peer {
     int role; /* raft's; -1: not in the configuration */
     struct link_hello hello;
     struct peer_status status;
-    bool status_asked;
+    uint64_t told_commit; /* by us as leader, of this term */
     int64_t seen_ms; /* steady clock, last sign of life; start of knowing it at first */
 };
 
@@ -247,6 +247,7 @@ void core_peers_close(struct replication *r);
 struct peer *core_peer(struct replication *r, uint64_t id);
 struct link *core_link(struct replication *r, uint64_t id); /* an up link for one-way frames; NULL */
 void core_send(struct replication *r, const struct raft_message *m);
+void core_commit_tell(struct replication *r); /* as leader */
 int core_hello_ok(void *replication, const struct link_hello *hello); /* any thread */
 /* Payload a then b to the asker, if it is still there. */
 void core_answer(struct replication *r, struct origin o, struct slice a, struct slice b);

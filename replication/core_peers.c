@@ -49,6 +49,36 @@ bool core_is_voter(struct replication *r, uint64_t id)
 
 /* ---- sending ---- */
 
+/* What a peer knows to be committed once it has this message. */
+static void told_note(struct replication *r, uint64_t id, const struct raft_append_entries *a)
+{
+    struct peer *p = core_peer(r, id);
+    uint64_t end = a->prev_log_index + a->n_entries, told = a->leader_commit < end ? a->leader_commit : end;
+    if (p && told > p->told_commit)
+        p->told_commit = told;
+}
+
+/* libraft tells followers of a commit with the next entries or heartbeat: up to 100 ms later, and a follower's own proposal, or a read,
+ * would wait for that. So a heartbeat of ours follows each commit that nothing else told them: an AppendEntries without entries,
+ * right after what the peer is known to have. */
+void core_commit_tell(struct replication *r)
+{
+    uint64_t commit = raft_commit_index(&r->raft);
+    for (unsigned i = 0; i < r->n_peers; i++) {
+        struct peer *p = r->peers[i];
+        raft_index match = 0;
+        if (!p->in_config || p->told_commit >= commit || raft_match_index(&r->raft, p->id, &match) != 0)
+            continue;
+        uint64_t told = commit < match ? commit : match;
+        uint64_t term = match ? core_term_of(r, match) : 0;
+        if (told <= p->told_commit || term == 0)
+            continue;
+        struct raft_message m = {.type = RAFT_APPEND_ENTRIES, .server_id = p->id,
+                                 .append_entries = {.term = raft_current_term(&r->raft), .prev_log_index = match, .prev_log_term = term, .leader_commit = told}};
+        core_send(r, &m);
+    }
+}
+
 /* A peer that is down or slow costs nothing: its messages are dropped, Raft sends them again. */
 void core_send(struct replication *r, const struct raft_message *m)
 {
@@ -66,6 +96,8 @@ void core_send(struct replication *r, const struct raft_message *m)
         buf_close(&b);
         first += n;
     } while (first < total);
+    if (m->type == RAFT_APPEND_ENTRIES)
+        told_note(r, m->server_id, &m->append_entries);
 }
 
 void core_answer(struct replication *r, struct origin o, struct slice a, struct slice b)
@@ -329,9 +361,12 @@ void core_peers_refresh(struct replication *r)
             mem_free(p);
             continue;
         }
-        if (!p->out)
+        if (!p->out) {
             p->out =
                 link_dial(&r->loop.uv, &r->identity, LINK_CONTROL, p->id, p->address, CONTROL_DEAD_MS, &out_events, p);
+            /* A folder that was wiped and joined again with the same token has the id, but forgot its votes and its log. */
+            link_set_ok(p->out, core_hello_ok, r);
+        }
         i++;
     }
     config_ids_set(r);

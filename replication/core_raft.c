@@ -245,6 +245,8 @@ static void leader_noticed(struct replication *r, uint64_t leader, unsigned shor
         r->now.elections++;
         pthread_mutex_unlock(&r->now_lock);
     }
+    for (unsigned i = 0; i < r->n_peers; i++)
+        r->peers[i]->told_commit = 0;
     r->leader_since_ms = leader ? 0 : clock_steady_ms();
     r->seen_leader = leader;
     r->seen_term = term;

@@ -171,6 +171,14 @@ static unsigned chunk_length(const struct entry_view *v, unsigned first, unsigne
     return k;
 }
 
+/* What this message cannot show to match is not committed by it. libraft takes the smaller of both too, but then also when
+ * that is below its commit index: it would go back. */
+static void commit_cap(struct raft_append_entries *a, unsigned n)
+{
+    if (a->leader_commit > a->prev_log_index + n)
+        a->leader_commit = a->prev_log_index + n;
+}
+
 /* One message with entries [first, first + k): the array and one batch with all the data, as libraft takes them. */
 static void chunk_build(struct raft_message *m, const struct raft_append_entries *head, const struct entry_view *v,
                         unsigned first, unsigned k)
@@ -194,9 +202,7 @@ static void chunk_build(struct raft_message *m, const struct raft_append_entries
     a->prev_log_index += first;
     if (first > 0)
         a->prev_log_term = v[first - 1].term;
-    /* What this message cannot show to match is not committed by it. */
-    if (a->leader_commit > a->prev_log_index + k)
-        a->leader_commit = a->prev_log_index + k;
+    commit_cap(a, k);
     a->entries = entries;
     a->n_entries = k;
 }
@@ -231,6 +237,7 @@ static int append_entries_read(struct reader *r, uint8_t version, struct message
     if (n == 0) {
         if (r->in.n != 0)
             return ERR_PROTOCOL;
+        commit_cap(&a, 0);
         l->items = mem_zalloc(sizeof *l->items);
         l->items[l->n++] = (struct raft_message){.type = RAFT_APPEND_ENTRIES, .append_entries = a};
         return 0;

@@ -263,6 +263,26 @@ static void damaged_log_refuses_to_start(void **state)
     cluster_stop(&c, 0);
 }
 
+/* TEST_BENCH=1: not a test; how fast it is on this machine. */
+static void bench(void **state)
+{
+    (void)state;
+    if (!getenv("TEST_BENCH"))
+        skip();
+    cluster_grow(&c, 3);
+    assert_string_equal(node_ask(&c, 0, "user"), "ok");
+    int leader = cluster_leader(&c);
+    for (int who = 0; who < 2; who++) {
+        int origin = (leader + who) % 3;
+        assert_string_equal(node_ask(&c, origin, "read"), "ok");
+        for (int parallel = 1; parallel <= 256; parallel *= 16) {
+            const char *a = node_ask(&c, origin, "load 2000 %d", parallel);
+            printf("# %s, %d at a time: %lld deliveries/s\n", who ? "follower" : "leader", parallel, field(a, "acked") / 2);
+        }
+    }
+    printf("# %s\n", node_ask(&c, leader, "now"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +295,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(removed_member_is_shut_out, begin, end),
         cmocka_unit_test_setup_teardown(full_disk_gives_leadership_away, begin, end),
         cmocka_unit_test_setup_teardown(damaged_log_refuses_to_start, begin, end),
+        cmocka_unit_test_setup_teardown(bench, begin, end),
     };
     const char *only = getenv("TEST_ONLY");
     if (only)

@@ -113,6 +113,16 @@ static void entries_golden(void **state)
                      "08000000"
                      "0000000000000000");
     m.append_entries.n_entries = 0;
+    /* libraft's commit index would go back over a heartbeat that shows less than it says is committed. */
+    struct buf b = {0};
+    struct message_list l;
+    m.append_entries.leader_commit = 12;
+    assert_int_equal(message_encode(&m, 0, 0, &b), 0);
+    assert_int_equal(message_decode(buf_slice(&b), &l), 0);
+    assert_int_equal(l.items[0].append_entries.leader_commit, 9);
+    message_list_free(&l);
+    buf_close(&b);
+    m.append_entries.leader_commit = 8;
     golden_check(&m, "01010000"
                      "0300000000000000"
                      "0900000000000000"
