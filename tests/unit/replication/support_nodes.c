@@ -627,9 +627,9 @@ void cluster_grow(struct test_cluster *c, int n)
     }
 }
 
-bool cluster_digests_equal(struct test_cluster *c, int by, int members)
+/* 1: equal, 0: somebody is missing, -1: they differ. */
+static int digests_compare(const char *a, int members)
 {
-    const char *a = node_ask(c, by, "digests");
     long long at = -1, digest = -1;
     int seen = 0;
     for (int id = 1; id <= 16; id++) {
@@ -641,10 +641,24 @@ bool cluster_digests_equal(struct test_cluster *c, int by, int members)
         if (here <= 0)
             continue;
         if (seen > 0 && (here != at || sum != digest))
-            return false;
+            return -1;
         at = here;
         digest = sum;
         seen++;
     }
     return seen == members;
+}
+
+bool cluster_digests_equal(struct test_cluster *c, int by, int members)
+{
+    const char *a = "";
+    int same = 0;
+    /* A node that came back is dialled within a second. */
+    for (int i = 0; i < 30 && same == 0; i++, nap(100)) {
+        a = node_ask(c, by, "digests");
+        same = digests_compare(a, members);
+    }
+    if (same != 1)
+        printf("# digests: %s\n", a);
+    return same == 1;
 }
