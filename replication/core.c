@@ -262,8 +262,8 @@ static int member_start(struct replication *r, struct err_detail *e)
     int rc = loop_init(&r->loop, "raft");
     if (rc != 0)
         return err_set(e, rc, "make the core loop: %s", err_text(rc));
-    if ((rc = applier_begin(r)) == 0 && (rc = core_raft_open(r, e)) == 0 && (rc = bulk_begin(r, e)) == 0 &&
-        (rc = core_raft_start(r, e)) == 0)
+    if ((rc = core_mark_open(r, e)) == 0 && (rc = applier_begin(r)) == 0 && (rc = core_raft_open(r, e)) == 0 &&
+        (rc = bulk_begin(r, e)) == 0 && (rc = core_raft_start(r, e)) == 0)
         rc = core_peers_start(r, e);
     if (rc != 0) {
         start_undo(r);

@@ -218,6 +218,7 @@ void core_fatal(struct replication *r, int status, const char *why);
 void core_turn(struct replication *r); /* the end of each loop turn */
 
 /* ---- core_raft.c ---- */
+int core_mark_open(struct replication *r, struct err_detail *e); /* before the applier, which syncs it */
 int core_raft_open(struct replication *r, struct err_detail *e);
 int core_raft_start(struct replication *r, struct err_detail *e);
 void core_raft_turn(struct replication *r);

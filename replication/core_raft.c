@@ -155,13 +155,16 @@ static int bootstrap(struct replication *r, struct err_detail *e)
     return rc == 0 || rc == RAFT_CANTBOOTSTRAP ? 0 : raft_error(r, e, "make the first configuration", rc);
 }
 
-int core_raft_open(struct replication *r, struct err_detail *e)
+int core_mark_open(struct replication *r, struct err_detail *e)
 {
     char path[1024];
     snprintf(path, sizeof path, "%s/raft.mark", r->data_dir);
-    int rc = mark_open(&r->mark, path, e);
-    if (rc != 0)
-        return rc;
+    return mark_open(&r->mark, path, e);
+}
+
+int core_raft_open(struct replication *r, struct err_detail *e)
+{
+    int rc;
     if (mkdir(r->raft_dir, 0700) != 0 && errno != EEXIST)
         return err_set(e, err_from_errno(errno), "make %s: %s", r->raft_dir, strerror(errno));
     raft_guard_transport(&r->transport);
