@@ -106,8 +106,10 @@ static void read_extra(struct reader *r, struct mime_record *p)
     p->disposition = mime_read_optional(r);
     p->disposition_params = read_params(r, &p->disposition_param_n);
     p->language_n = mime_read_number(r);
-    if (p->language_n > MIME_PARAMS_MAX)
+    if (p->language_n > MIME_PARAMS_MAX) {
         r->failed = true;
+        p->language_n = 0;
+    }
     p->languages = read_strings(r, p->language_n);
     p->location = mime_read_optional(r);
 }

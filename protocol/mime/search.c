@@ -61,18 +61,19 @@ static struct slice range(struct slice message, uint64_t at, uint64_t n)
     return at >= message.n ? slice_make(NULL, 0) : slice_first(slice_from(message, (size_t)at), (size_t)n);
 }
 
-static void match_part(struct slice message, struct reader *r, uint64_t parent_at, bool header, struct text_match *m)
+static void match_part(struct slice message, struct reader *r, uint64_t parent_at, unsigned depth, bool header,
+                       struct text_match *m)
 {
     struct mime_record p;
     mime_record_read(r, parent_at, &p);
-    if (r->failed || m->found)
+    if (r->failed || m->found || depth > MIME_DEPTH_MAX)
         return;
     if (header)
         match_header(range(message, p.header_at, p.header_n), m);
     if (p.kind == MIME_LEAF && slice_eq(p.type, SLICE_LITERAL("text")))
         match_body(range(message, p.body_at, p.body_n), &p, m);
     for (uint64_t i = 0; i < p.child_n && !m->found && !r->failed; i++)
-        match_part(message, r, p.body_at, p.kind == MIME_MESSAGE, m);
+        match_part(message, r, p.body_at, depth + 1, p.kind == MIME_MESSAGE, m);
 }
 
 bool text_search_message(struct slice message, struct slice summary, const struct text_needle *n, bool with_header)
@@ -81,7 +82,7 @@ bool text_search_message(struct slice message, struct slice summary, const struc
     struct reader r;
     text_match_begin(&m, n);
     mime_summary_open(summary, &r);
-    match_part(message, &r, 0, with_header, &m);
+    match_part(message, &r, 0, 1, with_header, &m);
     return m.found;
 }
 

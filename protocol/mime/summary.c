@@ -65,12 +65,12 @@ int mime_part_find(struct slice summary, const uint32_t *path, size_t n, struct 
     return 0;
 }
 
-static bool each_below(struct reader *r, uint64_t parent_at, bool (*each)(void *arg, const struct mime_part *part),
-                       void *arg)
+static bool each_below(struct reader *r, uint64_t parent_at, unsigned depth,
+                       bool (*each)(void *arg, const struct mime_part *part), void *arg)
 {
     struct mime_record p;
     mime_record_read(r, parent_at, &p);
-    if (r->failed)
+    if (r->failed || depth > MIME_DEPTH_MAX)
         return false;
     if (p.kind == MIME_LEAF) {
         struct mime_part part;
@@ -78,7 +78,7 @@ static bool each_below(struct reader *r, uint64_t parent_at, bool (*each)(void *
         return each(arg, &part);
     }
     for (uint64_t i = 0; i < p.child_n; i++)
-        if (!each_below(r, p.body_at, each, arg))
+        if (!each_below(r, p.body_at, depth + 1, each, arg))
             return false;
     return true;
 }
@@ -87,7 +87,7 @@ void mime_part_each(struct slice summary, bool (*each)(void *arg, const struct m
 {
     struct reader r;
     mime_summary_open(summary, &r);
-    each_below(&r, 0, each, arg);
+    each_below(&r, 0, 1, each, arg);
 }
 
 bool mime_summary_date(struct slice summary, int64_t *ms_r, int32_t *day_r)

@@ -20,7 +20,8 @@ enum {
 /* Appends the summary of message to out. Pure; any thread; cost linear in the input. */
 void mime_summary_build(struct slice message, struct buf *out);
 
-/* 0 or ERR_PROTOCOL for bytes that are no summary. Everything below wants a valid one. */
+/* 0 or ERR_PROTOCOL for bytes that are no summary. Everything below wants a valid one: of another it makes nonsense,
+ * but reads inside of it only, in bounded time and stack. */
 int mime_summary_check(struct slice summary);
 
 /* RFC 9051 7.5.2 ENVELOPE, BODY and BODYSTRUCTURE, ready to send: literals and quoted strings chosen here.

@@ -131,6 +131,7 @@ void mime_envelope_write(struct slice summary, bool utf8, struct buf *out)
 struct structure_writer {
     struct reader r;
     bool extended, utf8;
+    unsigned depth;
     struct buf *out;
 };
 
@@ -205,7 +206,7 @@ static void single_write(struct structure_writer *w, const struct mime_record *p
     string_write(p->encoding, w->utf8, w->out);
     space(w);
     buf_append_u64(w->out, p->body_n);
-    if (p->kind == MIME_MESSAGE) {
+    if (p->kind == MIME_MESSAGE && !w->r.failed) {
         space(w);
         envelope_write(p->envelope, w->utf8, w->out);
         space(w);
@@ -226,12 +227,15 @@ static void part_write(struct structure_writer *w, uint64_t parent_at)
 {
     struct mime_record p;
     mime_record_read(&w->r, parent_at, &p);
+    if (++w->depth > MIME_DEPTH_MAX)
+        w->r.failed = true; /* no summary of ours */
     buf_append_byte(w->out, '(');
     if (p.kind == MIME_MULTIPART)
         multipart_write(w, &p);
     else
         single_write(w, &p);
     buf_append_byte(w->out, ')');
+    w->depth--;
 }
 
 void mime_structure_write(struct slice summary, bool extended, bool utf8, struct buf *out)

@@ -245,6 +245,32 @@ static void test_damage(void **state)
     buf_close(&good);
 }
 
+/* What no check has seen must not run away: messages nested far too deep, a huge count, nothing at all. */
+static void test_unchecked(void **state)
+{
+    (void)state;
+    struct buf deep = {0}, out = {0};
+    buf_append_str(&deep, "\x01");
+    buf_append(&deep, "\x0a\0\0\0\0\0\0\0\0\0\0", 11);
+    for (unsigned i = 0; i < 100000; i++) /* message/m, envelope of none */
+        buf_append(&deep, "\x02\0\0\0\0\0\0\0\0\0", 10);
+    static const char count[] = "\x01\0\x08\0\0\0\0\4text\0\0\0\0\0\0\xff\xff\xff\xff\xff\xff\x7f";
+    struct slice all[] = {buf_slice(&deep), slice_make(count, sizeof(count) - 1), slice_make(NULL, 0)};
+    struct text_needle *n = text_needle_new(SLICE_LITERAL("never there"));
+    for (size_t i = 0; i < 3; i++) {
+        size_t leaves = 0;
+        assert_int_equal(mime_summary_check(all[i]), ERR_PROTOCOL);
+        mime_envelope_write(all[i], false, &out);
+        mime_structure_write(all[i], true, false, &out);
+        mime_part_each(all[i], count_leaf, &leaves);
+        text_search_message(slice_str(sample), all[i], n, true);
+        assert_true(buf_len(&out) < 100000);
+    }
+    text_needle_free(&n);
+    buf_close(&deep);
+    buf_close(&out);
+}
+
 /* ---- limits ---- */
 
 static size_t leaves_of(struct slice summary)
@@ -413,7 +439,7 @@ int main(void)
         cmocka_unit_test(test_damage),       cmocka_unit_test(test_limit_depth),
         cmocka_unit_test(test_limit_parts),  cmocka_unit_test(test_limit_params),
         cmocka_unit_test(test_limit_bytes),  cmocka_unit_test(test_limit_addresses),
-        cmocka_unit_test(test_many_headers),
+        cmocka_unit_test(test_many_headers), cmocka_unit_test(test_unchecked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
