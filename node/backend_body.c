@@ -19,11 +19,25 @@ static void fetch_end(struct body_fetch *f, int status, struct bytes *body)
     op->op.done(&op->op);
 }
 
+static bool is_referenced(struct body_fetch *f)
+{
+    struct store_view *v;
+    struct store_content content;
+    if (store_view_open(f->worker->services->store, &v))
+        return true;
+    bool referenced = store_content_get(v, &f->op->hash, &content) == 0;
+    store_view_close(&v);
+    return referenced;
+}
+
+/* A body that the state refers to is somewhere, though no peer that has it answers now. */
 static void fetch_got(struct task *t)
 {
     struct body_fetch *f = container_of(t, struct body_fetch, get.task);
     int status = f->get.status;
-    fetch_end(f, status == 0 || status == ERR_NOTFOUND ? status : ERR_UNAVAILABLE, f->get.body);
+    if (status)
+        status = status == ERR_NOTFOUND && !is_referenced(f) ? ERR_NOTFOUND : ERR_UNAVAILABLE;
+    fetch_end(f, status, f->get.body);
 }
 
 /* Missing, lost and damaged are one case: a peer has it (DESIGN section 5). */

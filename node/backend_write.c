@@ -83,6 +83,7 @@ static void flow_propose(struct write_flow *f)
     f->propose.home = home_of(f->worker);
     f->propose.command = slice_make(f->command, n);
     f->propose.deadline_ms = backend_deadline(f->worker);
+    f->propose.early = w->kind == WRITE_DELIVER; /* its session reads no mailbox */
     replication_propose(f->worker->services->replication, &f->propose);
 }
 

@@ -154,16 +154,38 @@ static void results_publish(struct applier *a, uint64_t applied)
     news_post(a);
 }
 
+/* The outcome is certain once it is applied: the entries are on a majority's disks, and a crash before the commit applies them again. So
+ * whoever need not see it in this node's views yet is answered before the commit's sync. */
+static void results_early(struct applier *a)
+{
+    if (!a->batch_results)
+        return;
+    struct applier_result *first = NULL, **last = &first;
+    for (const struct applier_result *x = a->batch_results; x; x = x->next) {
+        struct applier_result *copy = mem_zalloc(sizeof *copy);
+        *copy = (struct applier_result){.seq = x->seq, .index = x->index, .early = true, .result = bytes_ref(x->result)};
+        *last = copy;
+        last = &copy->next;
+    }
+    pthread_mutex_lock(&a->lock);
+    *a->results_last = first;
+    a->results_last = last;
+    pthread_mutex_unlock(&a->lock);
+    news_post(a);
+}
+
 static void batch_apply(struct applier *a, struct applier_entry *batch)
 {
     const struct applier_entry *end = batch;
     while (end->next)
         end = end->next;
     int rc = store_batch_begin(a->c.store);
-    if (rc == 0 && (rc = entries_apply(a, batch)) != 0)
+    if (rc == 0 && (rc = entries_apply(a, batch)) != 0) {
         store_batch_abort(a->c.store);
-    else if (rc == 0)
+    } else if (rc == 0) {
+        results_early(a);
         rc = store_batch_commit(a->c.store);
+    }
     if (rc != 0) {
         log_event(LOG_ERROR, "apply failed", LOG_E("error", rc), LOG_U("index", a->current_index));
         fail(a, rc, "apply committed entries");

@@ -63,6 +63,7 @@ void applier_import(struct applier *a, struct store_import *i, const struct stor
 struct applier_result {
     struct applier_result *next;
     uint64_t seq, index;
+    bool early; /* applied, and not yet in the store's views: it comes once more when it is */
     struct bytes *result;
 };
 struct applier_news {

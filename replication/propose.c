@@ -512,7 +512,7 @@ void proposals_leader_changed(struct replication *r)
 void proposals_result(struct replication *r, const struct applier_result *result)
 {
     struct proposal *x = pending_find(r, result->seq);
-    if (x)
+    if (x && (!result->early || (x->p && x->p->early)))
         proposal_done(r, x, 0, result->result, result->index);
 }
 

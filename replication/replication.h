@@ -63,6 +63,8 @@ struct propose {
     /* packed merlion.Command without id and time: replication adds both (fields 1 and 2 appended). Owned by the caller. */
     struct slice command;
     int64_t deadline_ms;  /* steady clock; 0: write_wait_ms from now */
+    bool early;           /* answer as soon as it is applied, a moment before this node's views show it (read barriers wait
+                             for the views); false: the views show it */
     int status;           /* of getting it committed: 0, ERR_UNAVAILABLE, ERR_NOSPACE, ERR_TOOBIG, ERR_CANCELED */
     struct bytes *result; /* status 0: packed merlion.Result; the caller unrefs */
     uint64_t index;       /* where it was applied */
