@@ -304,8 +304,6 @@ struct stop_step {
     sem_t done;
 };
 
-static struct stop_step *handover_waits; /* one stop at a time a process: the main thread's */
-
 static void pending_cancel(struct replication *r)
 {
     proposals_cancel(r);
@@ -327,13 +325,13 @@ static void handover_step(struct replication *r, int64_t now)
     }
     r->life = CORE_CLOSING;
     pending_cancel(r);
-    sem_post(&handover_waits->done);
+    sem_post(&r->stop->done);
 }
 
 static void handover_begin(struct task *t)
 {
     struct stop_step *s = container_of(t, struct stop_step, task);
-    handover_waits = s;
+    s->r->stop = s;
     atomic_store(&s->r->draining, true);
     s->r->handover_until_ms = clock_steady_ms() + HANDOVER_MS;
     s->r->life = CORE_HANDING_OVER;

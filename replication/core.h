@@ -63,7 +63,7 @@ struct peer {
     struct link_hello hello;
     struct peer_status status;
     uint64_t told_commit; /* by us as leader, of this term */
-    int64_t seen_ms; /* steady clock, last sign of life; start of knowing it at first */
+    int64_t seen_ms;      /* steady clock, last sign of life; start of knowing it at first */
 };
 
 enum proposal_state { PROPOSAL_WAITING, PROPOSAL_QUEUED, PROPOSAL_DELAYED, PROPOSAL_SENT };
@@ -203,6 +203,7 @@ struct replication {
 
     _Atomic int life; /* enum core_life; the core thread writes it */
     int64_t handover_until_ms;
+    struct stop_step *stop; /* whom to tell when it is done */
     bool raft_closed;
 
     /* Read by any thread. */
@@ -248,7 +249,7 @@ void core_peers_close(struct replication *r);
 struct peer *core_peer(struct replication *r, uint64_t id);
 struct link *core_link(struct replication *r, uint64_t id); /* an up link for one-way frames; NULL */
 void core_send(struct replication *r, const struct raft_message *m);
-void core_commit_tell(struct replication *r); /* as leader */
+void core_commit_tell(struct replication *r);                         /* as leader */
 int core_hello_ok(void *replication, const struct link_hello *hello); /* any thread */
 /* Payload a then b to the asker, if it is still there. */
 void core_answer(struct replication *r, struct origin o, struct slice a, struct slice b);

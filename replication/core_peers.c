@@ -58,9 +58,9 @@ static void told_note(struct replication *r, uint64_t id, const struct raft_appe
         p->told_commit = told;
 }
 
-/* libraft tells followers of a commit with the next entries or heartbeat: up to 100 ms later, and a follower's own proposal, or a read,
- * would wait for that. So a heartbeat of ours follows each commit that nothing else told them: an AppendEntries without entries,
- * right after what the peer is known to have. */
+/* libraft tells followers of a commit with the next entries or heartbeat: up to 100 ms later, and a follower's own
+ * proposal, or a read, would wait for that. So a heartbeat of ours follows each commit that nothing else told them: an
+ * AppendEntries without entries, right after what the peer is known to have. */
 void core_commit_tell(struct replication *r)
 {
     uint64_t commit = raft_commit_index(&r->raft);
@@ -73,8 +73,12 @@ void core_commit_tell(struct replication *r)
         uint64_t term = match ? core_term_of(r, match) : 0;
         if (told <= p->told_commit || term == 0)
             continue;
-        struct raft_message m = {.type = RAFT_APPEND_ENTRIES, .server_id = p->id,
-                                 .append_entries = {.term = raft_current_term(&r->raft), .prev_log_index = match, .prev_log_term = term, .leader_commit = told}};
+        struct raft_message m = {.type = RAFT_APPEND_ENTRIES,
+                                 .server_id = p->id,
+                                 .append_entries = {.term = raft_current_term(&r->raft),
+                                                    .prev_log_index = match,
+                                                    .prev_log_term = term,
+                                                    .leader_commit = told}};
         core_send(r, &m);
     }
 }
@@ -243,11 +247,32 @@ static bool config_has(struct replication *r, uint64_t id, bool *empty_r)
 {
     bool found = false;
     pthread_mutex_lock(&r->now_lock);
-    *empty_r = r->n_config_ids == 0 || r->now.syncing;
+    *empty_r = r->n_config_ids == 0;
     for (unsigned i = 0; i < r->n_config_ids; i++)
         found = found || r->config_ids[i] == id;
     pthread_mutex_unlock(&r->now_lock);
     return found;
+}
+
+static bool id_max(void *arg, const struct store_member *m)
+{
+    uint64_t *max = arg;
+    if (m->id > *max)
+        *max = m->id;
+    return true;
+}
+
+/* Ids only ascend. One that we know of and that is no member was removed; a higher one joined after what our state
+ * shows: it may lead by now, and shut out it could never tell us. */
+static bool removed(struct store_view *v, uint64_t id)
+{
+    uint64_t last = 0, noted = 0;
+    struct slice value;
+    store_member_each(v, id_max, &last);
+    if (store_setting_get(v, SLICE_LITERAL("member.last"), &value) == 0 &&
+        slice_u64(value, UINT64_MAX / 2, &noted) == 0 && noted > last)
+        last = noted;
+    return id <= last;
 }
 
 /* Its certificate is of our CA already. The state says who is a member; a node that knows nothing yet takes anybody's
@@ -257,14 +282,18 @@ int core_hello_ok(void *arg, const struct link_hello *hello)
     struct replication *r = arg;
     struct store_view *v;
     struct store_member m;
+    struct store_position p;
     bool empty, in_config = config_has(r, hello->node_id, &empty);
     if (hello->node_id == r->identity.node_id)
         return ERR_DENIED;
+    store_position(r->store, &p);
+    if (hello->format_max < p.format)
+        return ERR_VERSION; /* it could not apply what is in the log */
     if (store_view_open(r->store, &v) != 0)
         return ERR_UNAVAILABLE;
     int rc = store_member_get(v, hello->node_id, &m);
     if (rc != 0)
-        rc = in_config || empty ? 0 : ERR_DENIED;
+        rc = in_config || empty || !removed(v, hello->node_id) ? 0 : ERR_DENIED;
     else if (m.instance != 0)
         rc = m.instance == hello->instance ? 0 : ERR_CONFLICT;
     else
@@ -331,6 +360,24 @@ static void bulk_told(struct replication *r)
     bulk_peers_set(r->bulk, b, n, core_is_voter(r, r->identity.node_id));
 }
 
+/* Accepted links of members that were removed. */
+static void removed_close(struct replication *r)
+{
+    struct store_view *v;
+    if (store_view_open(r->store, &v) != 0)
+        return;
+    LIST_EACH(it, tmp, &r->inbounds)
+    {
+        struct inbound *in = container_of(it, struct inbound, item);
+        if (core_peer(r, in->peer) || !removed(v, in->peer))
+            continue;
+        list_remove(&in->item);
+        link_close(&in->link);
+        mem_free(in);
+    }
+    store_view_close(&v);
+}
+
 void core_peers_refresh(struct replication *r)
 {
     for (unsigned i = 0; i < r->n_peers; i++) {
@@ -364,11 +411,13 @@ void core_peers_refresh(struct replication *r)
         if (!p->out) {
             p->out =
                 link_dial(&r->loop.uv, &r->identity, LINK_CONTROL, p->id, p->address, CONTROL_DEAD_MS, &out_events, p);
-            /* A folder that was wiped and joined again with the same token has the id, but forgot its votes and its log. */
+            /* A folder that was wiped and joined again with the same token has the id, but forgot its votes and its
+             * log. */
             link_set_ok(p->out, core_hello_ok, r);
         }
         i++;
     }
+    removed_close(r);
     config_ids_set(r);
     bulk_told(r);
 }
