@@ -25,7 +25,7 @@ class Writer(threading.Thread):
             try:
                 if not self.client:
                     self.client = self.open(node)
-                self.send(f"{self.kind}{self.number}-{count}", SIZES[(count + self.number) % len(SIZES)], count)
+                self.send(f"{self.kind}{self.load.number}-{self.number}-{count}", SIZES[(count + self.number) % len(SIZES)], count)
             except (OSError, ConnectionError, Refused, Uncertain, ImapNo) as e:
                 self.interrupted.append((time.monotonic(), node.name, repr(e)))
                 self.drop()
@@ -90,9 +90,13 @@ class AppendWriter(Writer):
 
 
 class Load:
+    made = 0  # loads so far: names of messages differ between them
+
     def __init__(self, cluster, ledger, smtp=3, append=3, pause=0.02):
         self.nodes, self.users, self.ledger, self.pause = cluster.nodes, cluster.users, ledger, pause
         self.ending = threading.Event()
+        Load.made += 1
+        self.number = Load.made
         self.writers = [SmtpWriter(self, i) for i in range(smtp)] + [AppendWriter(self, i) for i in range(append)]
 
     def __enter__(self):
