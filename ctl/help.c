@@ -134,6 +134,8 @@ void help_verb(const struct admin_verb *verb, struct buf *out)
         buf_printf(out, "  %-16s  wait %s\n", "--wait", verb->wait);
     if (strcmp(verb->name, "status") == 0)
         buf_printf(out, "\n  %-16s  show it anew each second until interrupted\n", "--watch");
+    if (verb->args[0].name && verb->args[0].positional)
+        buf_append_str(out, "\nArguments may be named instead, as --NAME VALUE.\n");
     buf_append_str(out, "\nExamples:\n");
     indented(verb->examples, out);
     buf_append_byte(out, '\n');

@@ -120,7 +120,7 @@ static int arg_set(struct options *o, const struct admin_arg *a, const char *tex
     return 0;
 }
 
-/* "--name VALUE" of the verb itself. ERR_NOTFOUND: it has no such option. */
+/* "--name VALUE" of the verb itself; what has a place may be named as well. ERR_NOTFOUND: it has no such option. */
 static int verb_option(struct options *o, struct words *w, const char *name, const char *after,
                        struct err_detail *detail)
 {
@@ -130,7 +130,7 @@ static int verb_option(struct options *o, struct words *w, const char *name, con
 
     for (const struct admin_arg *a = v->args; a < v->args + ADMIN_ARGS_MAX && a->name; a++) {
         option_name(a->name, option, sizeof(option));
-        if (a->positional || a->type == ADMIN_PASSWORD || strcmp(option, name) != 0)
+        if (a->type == ADMIN_PASSWORD || strcmp(option, name) != 0)
             continue;
         if (a->type == ADMIN_BOOL) {
             json_object_set_new(o->args, a->name, json_true());
@@ -189,7 +189,7 @@ static int positionals_take(struct options *o, const struct words *w, unsigned a
     const struct admin_verb *v = o->verb;
 
     for (const struct admin_arg *a = v->args; a < v->args + ADMIN_ARGS_MAX && a->name; a++) {
-        if (!a->positional)
+        if (!a->positional || json_object_get(o->args, a->name)) /* none, or named */
             continue;
         do {
             if (at >= w->n)

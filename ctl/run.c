@@ -168,13 +168,22 @@ static void data_print(const struct options *o, const json_t *data)
     print(stdout, &out);
 }
 
+/* What was shown may be bad news, which a script is to see from the exit code. */
+static enum ctl_exit exit_of_data(const struct options *o, const json_t *data)
+{
+    if (strcmp(o->verb->name, "status") == 0)
+        return json_string_value(json_object_get(data, "leader")) ? CTL_OK : CTL_UNAVAILABLE;
+    if (strcmp(o->verb->name, "verify") != 0 || json_is_true(json_object_get(data, "same")))
+        return CTL_OK;
+    return json_is_false(json_object_get(data, "differ")) ? CTL_UNAVAILABLE : CTL_FAILED;
+}
+
 static enum ctl_exit answer_take(const struct options *o, const struct admin_answer *a)
 {
     if (a->kind == ADMIN_ERROR)
         return fail(o, a->code, a->text, a->hint ? a->hint : hint_of(a->code));
     data_print(o, a->data);
-    bool differ = strcmp(o->verb->name, "verify") == 0 && !json_is_true(json_object_get(a->data, "same"));
-    return differ ? CTL_FAILED : CTL_OK;
+    return exit_of_data(o, a->data);
 }
 
 static enum ctl_exit ask(const struct options *o, const char *verb, json_t *args,

@@ -172,6 +172,18 @@ static void status_head(const json_t *data, struct buf *out)
         buf_append_str(out, "no leader: writes wait until a majority of voters is reachable\n\n");
 }
 
+static void verify_foot(const json_t *data, struct buf *out)
+{
+    const char *text = "\nREPLICAS DIFFER: keep the nodes as they are and report this.\n";
+
+    if (json_is_true(json_object_get(data, "same")))
+        text = "\nAll replicas are the same.\n";
+    else if (json_is_false(json_object_get(data, "differ")))
+        text =
+            "\nNot all replicas could be compared; those that were are the same. See mailctl status, then try again.\n";
+    buf_append_str(out, text);
+}
+
 void show_data(const struct admin_verb *verb, const json_t *data, struct buf *out)
 {
     struct table t;
@@ -193,7 +205,5 @@ void show_data(const struct admin_verb *verb, const json_t *data, struct buf *ou
     }
     table_close(&t);
     if (strcmp(verb->name, "verify") == 0)
-        buf_append_str(out, json_is_true(json_object_get(data, "same"))
-                                ? "\nAll replicas are the same.\n"
-                                : "\nREPLICAS DIFFER: keep the nodes as they are and report this.\n");
+        verify_foot(data, out);
 }

@@ -153,12 +153,13 @@ static void status_got(struct task *t)
 static void status_ask(struct admin_call *c, bool digests, int64_t timeout_ms, void (*run)(struct task *t))
 {
     if (!node_is_member(c->node)) {
-        admin_fail(c, ERR_UNAVAILABLE, "run mailctl cluster init here, or mailctl member add on a member and maild join here",
+        admin_fail(c, ERR_UNAVAILABLE,
+                   "run mailctl cluster init here, or mailctl member add on a member and maild join here",
                    "this node belongs to no cluster yet");
         return;
     }
-    c->status = (struct replication_status){.task.run = run, .home = &node_loop(c->node)->queue, .timeout_ms = timeout_ms,
-                                            .digests = digests};
+    c->status = (struct replication_status){
+        .task.run = run, .home = &node_loop(c->node)->queue, .timeout_ms = timeout_ms, .digests = digests};
     replication_status(node_services(c->node)->replication, &c->status);
 }
 
@@ -183,17 +184,20 @@ static void verify_got(struct task *t)
         bool here = m->digest_index != 0;
         char digest[33] = "";
         if (here) {
-            snprintf(digest, sizeof digest, "%016llx%016llx", (unsigned long long)m->digest.hi, (unsigned long long)m->digest.lo);
+            snprintf(digest, sizeof digest, "%016llx%016llx", (unsigned long long)m->digest.hi,
+                     (unsigned long long)m->digest.lo);
             if (!first)
                 first = m;
-            same = same && m->digest_index == first->digest_index && m->digest.hi == first->digest.hi && m->digest.lo == first->digest.lo;
+            bool comparable = m->digest_index == first->digest_index;
+            same = same && (!comparable || (m->digest.hi == first->digest.hi && m->digest.lo == first->digest.lo));
+            complete = complete && comparable;
         }
         complete = complete && here;
         json_array_append_new(members, json_pack("{s:s, s:s, s:I, s:s}", "name", m->name, "digest", digest, "index",
                                                  (json_int_t)m->digest_index, "state", here ? m->state : "no answer"));
     }
-    admin_ok(c, json_pack("{s:b, s:b, s:I, s:o}", "same", same && complete, "complete", complete, "index",
-                          (json_int_t)(first ? first->digest_index : 0), "members", members));
+    admin_ok(c, json_pack("{s:b, s:b, s:b, s:I, s:o}", "same", same && complete, "differ", !same, "complete", complete,
+                          "index", (json_int_t)(first ? first->digest_index : 0), "members", members));
 }
 
 static void verify(struct admin_call *c)
@@ -241,7 +245,8 @@ static void member_ask(struct admin_call *c, struct member_request m)
 
 static void member_add(struct admin_call *c)
 {
-    member_ask(c, (struct member_request){.action = MEMBER_INVITE, .name = arg(c, "name"), .address = arg(c, "address")});
+    member_ask(c,
+               (struct member_request){.action = MEMBER_INVITE, .name = arg(c, "name"), .address = arg(c, "address")});
 }
 
 static void member_remove(struct admin_call *c)

@@ -49,7 +49,8 @@ const struct admin_verb admin_verbs[] = {
      .about = "ROLE      voter, standby (replicates and serves, no vote), spare, or invited\n"
               "STATE     ok, or what keeps the node from it; the leader is marked with *, this node with @\n"
               "LAG       log entries the node has still to apply\n"
-              "MISSING   bodies the node has still to fetch",
+              "MISSING   bodies the node has still to fetch\n\n"
+              "Exit code 4 when there is no leader.",
      .examples = "mailctl status\nmailctl status --watch\nmailctl status --json\n",
      .rows = "members",
      .columns = MEMBER_COLUMNS},
@@ -218,7 +219,7 @@ const struct admin_verb admin_verbs[] = {
     {.name = "verify",
      .summary = "Check that all replicas are the same",
      .about = "Every node computes its digest at one and the same log index; they must be equal. Exit code 1 if they "
-              "are not.",
+              "are\nnot, 4 if some could not be compared.",
      .examples = "mailctl verify\n",
      .rows = "members",
      .columns = {{"name", "NODE", ADMIN_TEXT},
@@ -227,7 +228,7 @@ const struct admin_verb admin_verbs[] = {
                  {"state", "STATE", ADMIN_TEXT}}},
     {.name = "settings list",
      .summary = "List the cluster's settings",
-     .about = "Secret ones are left out.",
+     .about = "postmaster   who gets mail for postmaster where no such user or alias is; else the domain's first user",
      .examples = "mailctl settings list\n",
      .rows = "settings",
      .columns = {{"name", "NAME", ADMIN_TEXT}, {"value", "VALUE", ADMIN_TEXT}}},

@@ -36,9 +36,10 @@
  *   mailbox list      user*                                         {"mailboxes":[{"name","messages","unseen","bytes",
  *                                                                    "uidvalidity","uidnext","modseq"}]}
  *   mailbox status    user*, mailbox*                               one such row
- *   verify            -                                             {"same":bool,"index","members":[{"name","digest",
+ *   verify            -                                             {"same":bool,"differ":bool,"complete":bool,"index",
+ *                                                                    "members":[{"name","digest",
  *                                                                    "index","state"}]}
- *   settings list     -                                             {"settings":[{"name","value"}]}  (secrets left out)
+ *   settings list     -                                             {"settings":[{"name","value"}]}  ("" where not set)
  *   settings get      name*                                         {"name","value"}
  *   settings set      name*, value*                                 {"name","value"}  (an empty value removes)
  *   node drain        -                                             {"name"}
