@@ -7,11 +7,11 @@
 #include <ctype.h>
 #include <stdio.h>
 
-#define COMMAND(type, field, case_name)                \
-    Merlion__Command command = MERLION__COMMAND__INIT; \
-    Merlion__##type op;                                \
-    merlion__##field##__init(&op);                     \
-    command.field = &op;                               \
+#define COMMAND(type, field, case_name)                                                                                \
+    Merlion__Command command = MERLION__COMMAND__INIT;                                                                 \
+    Merlion__##type op;                                                                                                \
+    merlion__##field##__init(&op);                                                                                     \
+    command.field = &op;                                                                                               \
     command.op_case = MERLION__COMMAND__OP_##case_name
 
 static char *arg(struct admin_call *c, const char *name)
@@ -54,7 +54,8 @@ static bool domain_row(void *rows, const struct store_domain *d)
 }
 
 /* Runs after a read barrier: list(view, c, rows) fills the rows. */
-static void list_answer(struct admin_call *c, const char *key, void (*fill)(struct admin_call *c, struct store_view *v, json_t *rows))
+static void list_answer(struct admin_call *c, const char *key,
+                        void (*fill)(struct admin_call *c, struct store_view *v, json_t *rows))
 {
     struct store_view *v;
     int r = store_view_open(node_services(c->node)->store, &v);
@@ -212,7 +213,8 @@ static int account_open(struct admin_call *c, const char *argument, struct store
             store_view_close(v_r);
     }
     if (r)
-        admin_fail(c, r, "see: mailctl user list", r == ERR_NOTFOUND ? "no such user: %s" : "the store does not answer (%s)", address);
+        admin_fail(c, r, "see: mailctl user list",
+                   r == ERR_NOTFOUND ? "no such user: %s" : "the store does not answer (%s)", address);
     return r;
 }
 
@@ -292,9 +294,9 @@ static void alias_list(struct admin_call *c)
 
 static json_t *mailbox_json(const struct store_mailbox *m)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", text(m->name), "messages", number(m->exists), "unseen",
-                     number(m->unseen), "bytes", number(m->bytes), "uidvalidity", number(m->uidvalidity), "uidnext",
-                     number(m->uidnext), "modseq", number(m->highest_modseq));
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", text(m->name), "messages", number(m->exists),
+                     "unseen", number(m->unseen), "bytes", number(m->bytes), "uidvalidity", number(m->uidvalidity),
+                     "uidnext", number(m->uidnext), "modseq", number(m->highest_modseq));
 }
 
 static bool mailbox_row(void *rows, const struct store_mailbox *m)
@@ -344,23 +346,48 @@ static void mailbox_status(struct admin_call *c)
 
 /* ---- settings ---- */
 
-static bool setting_is_secret(struct slice name)
+/* What an operator may set. Replicated settings of ours that are no business of his (the cluster's authority, the last
+ * member id, which must never go back) are not here, and so neither shown nor changed. */
+struct setting {
+    const char *name;
+    const char *(*refuse)(struct store_view *v, struct slice value); /* why this value cannot be, or NULL */
+};
+
+static const char *postmaster_refuse(struct store_view *v, struct slice value)
 {
-    struct slice key = SLICE_LITERAL(".key");
-    return name.n > key.n && slice_eq(slice_from(name, name.n - key.n), key);
+    uint64_t accounts[RECIPIENT_ACCOUNTS_MAX];
+    unsigned n;
+    enum resolve found = store_resolve(v, value, accounts, RECIPIENT_ACCOUNTS_MAX, &n);
+    return found == RESOLVE_LOCAL || found == RESOLVE_OVERQUOTA ? NULL
+                                                                : "postmaster is an address of a user or alias here";
 }
 
-static bool setting_row(void *rows, struct slice name, struct slice value)
+static const struct setting settings[] = {{"postmaster", postmaster_refuse}};
+enum { SETTING_N = sizeof settings / sizeof settings[0] };
+
+/* Fails the call for a name that is none. */
+static const struct setting *setting_find(struct admin_call *c)
 {
-    if (!setting_is_secret(name))
-        json_array_append_new(rows, json_pack("{s:o, s:o}", "name", text(name), "value", text(value)));
-    return true;
+    for (size_t i = 0; i < SETTING_N; i++)
+        if (strcmp(settings[i].name, arg(c, "name")) == 0)
+            return &settings[i];
+    admin_fail(c, ERR_NOTFOUND, "see: mailctl settings list", "no such setting: %s", arg(c, "name"));
+    return NULL;
+}
+
+static json_t *setting_json(struct store_view *v, const char *name)
+{
+    struct slice value;
+    if (store_setting_get(v, slice_str(name), &value))
+        value = slice_make(NULL, 0);
+    return json_pack("{s:s, s:o}", "name", name, "value", value.n ? text(value) : json_string(""));
 }
 
 static void settings_fill(struct admin_call *c, struct store_view *v, json_t *rows)
 {
     (void)c;
-    store_setting_each(v, setting_row, rows);
+    for (size_t i = 0; i < SETTING_N; i++)
+        json_array_append_new(rows, setting_json(v, settings[i].name));
 }
 
 static void settings_list_now(struct admin_call *c)
@@ -376,60 +403,63 @@ static void settings_list(struct admin_call *c)
 static void settings_get_now(struct admin_call *c)
 {
     struct store_view *v;
-    struct slice name = slice_str(arg(c, "name")), value;
     int r = store_view_open(node_services(c->node)->store, &v);
-    if (r == 0) {
-        r = setting_is_secret(name) ? ERR_DENIED : store_setting_get(v, name, &value);
-        json_t *data = r ? NULL : json_pack("{s:o, s:o}", "name", text(name), "value", text(value));
-        store_view_close(&v);
-        if (data) {
-            admin_ok(c, data);
-            return;
-        }
+    if (r) {
+        admin_fail(c, r, NULL, "the store does not answer: %s", err_text(r));
+        return;
     }
-    admin_fail(c, r, "see: mailctl settings list", r == ERR_DENIED ? "%s is secret" : "no such setting: %s", arg(c, "name"));
+    json_t *data = setting_json(v, arg(c, "name"));
+    store_view_close(&v);
+    admin_ok(c, data);
 }
 
 static void settings_get(struct admin_call *c)
 {
-    admin_synced(c, settings_get_now);
+    if (setting_find(c))
+        admin_synced(c, settings_get_now);
 }
 
-static void settings_set(struct admin_call *c)
+static void settings_set_now(struct admin_call *c)
 {
-    if (slice_istarts(slice_str(arg(c, "name")), SLICE_LITERAL("ca."))) {
-        admin_fail(c, ERR_DENIED, NULL, "the cluster's own certificate authority cannot be replaced here");
+    struct store_view *v;
+    const char *value = arg(c, "value"), *why = NULL;
+    const struct setting *known = setting_find(c);
+    int r = store_view_open(node_services(c->node)->store, &v);
+    if (r) {
+        admin_fail(c, r, NULL, "the store does not answer: %s", err_text(r));
+        return;
+    }
+    if (value[0]) /* an empty one removes the setting */
+        why = known->refuse(v, slice_str(value));
+    store_view_close(&v);
+    if (why) {
+        admin_fail(c, ERR_INVALID, "see: mailctl user list, mailctl alias list", "%s", why);
         return;
     }
     COMMAND(Settings, settings, SETTINGS);
     Merlion__Setting setting = MERLION__SETTING__INIT, *list[] = {&setting};
     setting.name = arg(c, "name");
-    const char *value = arg(c, "value");
     setting.value = (ProtobufCBinaryData){strlen(value), (uint8_t *)value};
     op.n_set = 1;
     op.set = list;
     admin_propose(c, &command, "name", "see: mailctl settings list");
 }
 
+static void settings_set(struct admin_call *c)
+{
+    if (setting_find(c))
+        admin_synced(c, settings_set_now);
+}
+
 const struct admin_handler_entry admin_mail_handlers[] = {
-    {"domain add", domain_add},
-    {"domain list", domain_list},
-    {"domain remove", domain_remove},
-    {"user add", user_add},
-    {"user passwd", user_passwd},
-    {"user list", user_list},
-    {"user show", user_show},
-    {"user remove", user_remove},
-    {"user lock", user_lock},
-    {"user unlock", user_unlock},
-    {"user quota", user_quota},
-    {"alias add", alias_add},
-    {"alias list", alias_list},
-    {"alias remove", alias_remove},
-    {"mailbox list", mailbox_list},
-    {"mailbox status", mailbox_status},
-    {"settings list", settings_list},
-    {"settings get", settings_get},
-    {"settings set", settings_set},
-    {NULL, NULL},
+    {"domain add", domain_add},       {"domain list", domain_list},
+    {"domain remove", domain_remove}, {"user add", user_add},
+    {"user passwd", user_passwd},     {"user list", user_list},
+    {"user show", user_show},         {"user remove", user_remove},
+    {"user lock", user_lock},         {"user unlock", user_unlock},
+    {"user quota", user_quota},       {"alias add", alias_add},
+    {"alias list", alias_list},       {"alias remove", alias_remove},
+    {"mailbox list", mailbox_list},   {"mailbox status", mailbox_status},
+    {"settings list", settings_list}, {"settings get", settings_get},
+    {"settings set", settings_set},   {NULL, NULL},
 };
