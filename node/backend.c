@@ -130,14 +130,15 @@ void services_mailbox_changed(struct services *s, uint64_t mailbox)
 /* ---- immediate ---- */
 
 static const enum recipient_kind recipient_kinds[] = {
-    [RESOLVE_LOCAL] = RECIPIENT_LOCAL,   [RESOLVE_UNKNOWN] = RECIPIENT_UNKNOWN,     [RESOLVE_FOREIGN] = RECIPIENT_FOREIGN,
-    [RESOLVE_LOCKED] = RECIPIENT_LOCKED, [RESOLVE_OVERQUOTA] = RECIPIENT_OVERQUOTA,
+    [RESOLVE_LOCAL] = RECIPIENT_LOCAL,         [RESOLVE_UNKNOWN] = RECIPIENT_UNKNOWN,
+    [RESOLVE_FOREIGN] = RECIPIENT_FOREIGN,     [RESOLVE_LOCKED] = RECIPIENT_LOCKED,
+    [RESOLVE_OVERQUOTA] = RECIPIENT_OVERQUOTA,
 };
 
 static void backend_recipient(struct backend *b, struct slice address, struct recipient *r)
 {
     struct store_view *v;
-    *r = (struct recipient){.kind = RECIPIENT_UNKNOWN};
+    *r = (struct recipient){.kind = RECIPIENT_UNSURE}; /* no view is no reason to send mail back */
     if (store_view_open(worker_of(b)->services->store, &v))
         return;
     enum resolve found = store_resolve(v, address, r->accounts, RECIPIENT_ACCOUNTS_MAX, &r->n);

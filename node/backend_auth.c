@@ -1,4 +1,5 @@
-/* Logins: the account as of now (read barrier), then scrypt on the compute pool unless it confirmed the same just now. */
+/* Logins: the account as of now (read barrier), then scrypt on the compute pool unless it confirmed the same just now.
+ */
 #include "node/backend_internal.h"
 #include "node/base/clock.h"
 #include "node/password.h"
@@ -15,6 +16,7 @@ struct login {
     char user[320];
     bool usable; /* the account exists and is not locked */
     bool right;
+    bool blind; /* the store could not be asked */
 };
 
 static void login_end(struct login *l, int status)
@@ -63,6 +65,8 @@ static void login_account(struct login *l)
             snprintf(l->op->address, sizeof l->op->address, "%.*s", (int)a.address.n, (const char *)a.address.p);
         }
         store_view_close(&v);
+    } else {
+        l->blind = true;
     }
     if (!l->encoded)
         l->encoded = mem_strdup("");
@@ -76,6 +80,10 @@ static void login_synced(struct task *t)
         return;
     }
     login_account(l);
+    if (l->blind) {
+        login_end(l, ERR_UNAVAILABLE);
+        return;
+    }
     if (l->usable && auth_cache_has(l->worker->services->auth_cache, l->op->account, slice_str(l->encoded),
                                     slice_make(l->password, l->password_n), clock_steady_ms())) {
         login_end(l, 0);
@@ -96,7 +104,8 @@ void backend_auth(struct backend *b, struct backend_auth *op)
     for (char *c = l->user; *c; c++)
         if (*c >= 'A' && *c <= 'Z')
             *c = (char)(*c | 0x20);
-    snprintf(l->client, sizeof l->client, "%.*s", (int)slice_first(op->client, sizeof l->client).n, (const char *)op->client.p);
+    snprintf(l->client, sizeof l->client, "%.*s", (int)slice_first(op->client, sizeof l->client).n,
+             (const char *)op->client.p);
     l->password = mem_strndup(op->password);
     l->password_n = op->password.n;
     l->barrier.task.run = login_synced;

@@ -152,8 +152,12 @@ enum recipient_kind {
     RECIPIENT_FOREIGN,   /* not our domain */
     RECIPIENT_LOCKED,    /* 550 5.2.1 */
     RECIPIENT_OVERQUOTA, /* 452 4.2.2 */
+    RECIPIENT_UNSURE,    /* cannot be told now: 451 */
 };
-enum { RECIPIENT_ACCOUNTS_MAX = 64 };
+enum {
+    RECIPIENT_ACCOUNTS_MAX = 64,
+    DELIVERY_ACCOUNTS_MAX = 1000, /* of one WRITE_DELIVER; the store refuses more */
+};
 struct recipient {
     enum recipient_kind kind;
     unsigned n;

@@ -52,9 +52,10 @@ static void password_check(struct smtp *m)
         smtp_resume(m);
         return;
     }
-    m->auth = (struct backend_auth){
-        .op = {.done = auth_done, .owner = m}, .user = m->sasl.user, .password = m->sasl.password,
-        .client = slice_str(m->session.peer.address)};
+    m->auth = (struct backend_auth){.op = {.done = auth_done, .owner = m},
+                                    .user = m->sasl.user,
+                                    .password = m->sasl.password,
+                                    .client = slice_str(m->session.peer.address)};
     smtp_mode_set(m, SMTP_MODE_WAIT);
     session_op_begin(&m->session);
     b->ops->auth(b, &m->auth);

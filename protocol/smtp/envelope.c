@@ -143,6 +143,10 @@ static void recipient_answer(struct smtp *m, const struct smtp_path *path, const
 {
     switch (r->kind) {
     case RECIPIENT_LOCAL:
+        if (m->tx.account_n + r->n > DELIVERY_ACCOUNTS_MAX) { /* few recipients, but of aliases with many targets */
+            smtp_reply(m, 452, "4.5.3", "Too many recipients, send the rest separately");
+            break;
+        }
         recipient_add(&m->tx, path, r);
         smtp_reply(m, 250, "2.1.5", "Ok");
         break;
@@ -158,12 +162,15 @@ static void recipient_answer(struct smtp *m, const struct smtp_path *path, const
     case RECIPIENT_OVERQUOTA:
         smtp_reply(m, 452, "4.2.2", "<%s> mailbox is full", path->address);
         break;
+    case RECIPIENT_UNSURE:
+        smtp_reply(m, 451, "4.3.0", "<%s> cannot be checked now, try again later", path->address);
+        break;
     }
 }
 
 static void recipient_resolve(struct smtp *m, const struct smtp_path *path, struct recipient *r)
 {
-    *r = (struct recipient){.kind = RECIPIENT_UNKNOWN};
+    *r = (struct recipient){.kind = RECIPIENT_UNSURE};
     m->session.backend->ops->recipient(m->session.backend, slice_make(path->address, path->n), r);
     ENSURE(r->n <= RECIPIENT_ACCOUNTS_MAX);
 }
@@ -184,17 +191,16 @@ static void recheck_done(struct backend_op *op)
     if (session_op_end(&m->session)) {
         recipient_resolve(m, &c->path, &r);
         if (op->status != 0)
-            smtp_reply(m, 451, "4.3.0", "<%s> cannot be checked now, try again later", c->path.address);
-        else
-            recipient_answer(m, &c->path, &r);
+            r.kind = RECIPIENT_UNSURE;
+        recipient_answer(m, &c->path, &r);
         smtp_resume(m);
         m->session.host->wake(m->session.host);
     }
     mem_free(c);
 }
 
-/* This node may be a moment behind: a user made through another node is not refused (DESIGN section 1, promise 4). Only refusals pay
- * for the read barrier. */
+/* This node may be a moment behind: a user made through another node is not refused (DESIGN section 1, promise 4). Only
+ * refusals pay for the read barrier. */
 static void recipient_decide(struct smtp *m, const struct smtp_path *path)
 {
     struct recipient r;

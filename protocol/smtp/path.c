@@ -1,25 +1,13 @@
 #include "protocol/smtp/path.h"
 
 #include "node/base/err.h"
+#include "node/base/utf8.h"
 
 #include <arpa/inet.h>
-#include <utf8proc.h>
 
 static bool is_alnum(uint8_t c)
 {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-static bool utf8_valid(struct slice s)
-{
-    for (size_t i = 0; i < s.n;) {
-        utf8proc_int32_t c;
-        utf8proc_ssize_t n = utf8proc_iterate(s.p + i, (utf8proc_ssize_t)(s.n - i), &c);
-        if (n <= 0)
-            return false;
-        i += (size_t)n;
-    }
-    return true;
 }
 
 /* atext of RFC 5322 3.2.3, with UTF8-non-ascii of RFC 6531. */
