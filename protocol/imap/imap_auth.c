@@ -39,7 +39,7 @@ static struct auth_run *auth_new(struct imap *im)
 static void auth_refused(struct imap *im)
 {
     im->auth_failed_n++;
-    log_event(LOG_INFO, "login refused", LOG_S("session", im->s.peer.id), LOG_S("client", im->s.peer.address));
+    log_event(LOG_INFO, "login failed", LOG_S("session", im->s.peer.id), LOG_S("client", im->s.peer.address));
     imap_finish(im, "NO [AUTHENTICATIONFAILED] Wrong user name or password");
     if (im->auth_failed_n >= im->limits->auth_tries_max)
         imap_bye(im, "Too many failed logins");

@@ -1,5 +1,6 @@
 #include "protocol/imap/imap_search.h"
 
+#include "node/base/utf8.h"
 #include "protocol/mime/summary.h"
 
 void search_close(struct search *s)
@@ -30,7 +31,7 @@ static void take_needle(struct parse *p, struct search_key *k)
 {
     imap_args_space(p->a);
     struct slice text = imap_args_astring(p->a);
-    if (p->a->error == NULL && !imap_utf8_valid(text))
+    if (p->a->error == NULL && !utf8_valid(text))
         imap_args_fail(p->a, "Search text is not UTF-8");
     if (p->a->error != NULL)
         return;

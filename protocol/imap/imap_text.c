@@ -1,6 +1,7 @@
 #include "protocol/imap/imap_text.h"
 
 #include "node/base/err.h"
+#include "node/base/utf8.h"
 
 #include <stdlib.h>
 #include <utf8proc.h>
@@ -9,7 +10,7 @@ int imap_pattern_read(struct arena *a, bool utf8, struct slice in, struct slice 
 {
     struct buf b = {0};
     int status = in.n > 4 * IMAP_NAME_MAX ? ERR_INVALID : 0;
-    if (status == 0 && utf8 && !imap_utf8_valid(in))
+    if (status == 0 && utf8 && !utf8_valid(in))
         status = ERR_INVALID;
     else if (status == 0 && utf8)
         buf_append_slice(&b, in);
@@ -75,7 +76,7 @@ static bool is_quotable(struct slice s, bool utf8)
             return false;
         high |= s.p[i] >= 128;
     }
-    return !high || (utf8 && imap_utf8_valid(s));
+    return !high || (utf8 && utf8_valid(s));
 }
 
 void imap_write_string(struct buf *out, bool utf8, struct slice s)

@@ -9,7 +9,6 @@
  * that are valid UTF-8 are let through: clients send them). */
 void imap_utf7_encode(struct slice utf8, struct buf *out);
 int imap_utf7_decode(struct slice in, struct buf *out);
-bool imap_utf8_valid(struct slice s);
 
 enum { IMAP_NAME_MAX = 1000 }; /* octets of a mailbox name in UTF-8 */
 /* A mailbox name as the client wrote it to the form that the backend wants: UTF-8, NFC, INBOX in capitals. utf8:

@@ -3,22 +3,11 @@
 #include "protocol/imap/imap_text.h"
 
 #include "node/base/err.h"
+#include "node/base/utf8.h"
 
 #include <utf8proc.h>
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,";
-
-bool imap_utf8_valid(struct slice s)
-{
-    for (size_t i = 0; i < s.n;) {
-        utf8proc_int32_t c;
-        utf8proc_ssize_t n = utf8proc_iterate(s.p + i, (utf8proc_ssize_t)(s.n - i), &c);
-        if (n <= 0)
-            return false;
-        i += (size_t)n;
-    }
-    return true;
-}
 
 struct bits {
     uint32_t value;
@@ -49,8 +38,8 @@ void imap_utf7_encode(struct slice s, struct buf *out)
     struct bits b = {0};
     bool shifted = false;
     for (size_t i = 0; i < s.n;) {
-        utf8proc_int32_t c;
-        utf8proc_ssize_t n = utf8proc_iterate(s.p + i, (utf8proc_ssize_t)(s.n - i), &c);
+        int32_t c;
+        int n = utf8_step(s.p + i, s.n - i, &c);
         if (n <= 0) {
             c = 0xfffd;
             n = 1;
@@ -133,7 +122,7 @@ static int shifted_decode(struct slice in, size_t *at, struct buf *out)
 
 int imap_utf7_decode(struct slice in, struct buf *out)
 {
-    if (!imap_utf8_valid(in))
+    if (!utf8_valid(in))
         return ERR_INVALID;
     for (size_t at = 0; at < in.n;) {
         if (in.p[at] != '&') {
