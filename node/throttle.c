@@ -51,12 +51,15 @@ int64_t throttle_delay_ms(struct throttle *t, struct slice address, int64_t now_
     pthread_mutex_lock(&t->lock);
     const struct slot *s = slot_of(t, key);
     unsigned failures = s->key == key ? failures_now(s, now_ms) : 0;
+    int64_t since = now_ms - s->last_ms;
     pthread_mutex_unlock(&t->lock);
     if (failures < FREE_FAILURES)
         return 0;
     unsigned doublings = failures - FREE_FAILURES < 5 ? failures - FREE_FAILURES : 5;
     int64_t delay = (int64_t)STEP_MS << doublings;
-    return delay < DELAY_MAX_MS ? delay : DELAY_MAX_MS;
+    if (delay > DELAY_MAX_MS)
+        delay = DELAY_MAX_MS;
+    return delay > since ? delay - since : 0;
 }
 
 void throttle_failed(struct throttle *t, struct slice address, int64_t now_ms)

@@ -69,6 +69,8 @@ static void test_throttle(void **state)
     }
     int64_t first = throttle_delay_ms(t, a, 0);
     assert_true(first > 0);
+    assert_int_equal(throttle_delay_ms(t, a, 100), first - 100); /* counts from the last failure */
+    assert_int_equal(throttle_delay_ms(t, a, first), 0);         /* who waited as told may try */
     for (int i = 0; i < 100; i++)
         throttle_failed(t, a, 0);
     assert_true(throttle_delay_ms(t, a, 0) > first);
