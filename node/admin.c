@@ -159,7 +159,8 @@ void admin_fail(struct admin_call *c, int code, const char *hint, const char *fo
     va_end(ap);
     struct buf line = {0};
     admin_error_write(code, text, hint, &line);
-    log_event(LOG_INFO, "admin refused", LOG_S("verb", c->request.verb->name), LOG_E("code", code), LOG_S("error", text));
+    log_event(LOG_INFO, "admin refused", LOG_S("verb", c->request.verb->name), LOG_E("code", code),
+              LOG_S("error", text));
     call_end(c, &line);
 }
 
@@ -215,7 +216,8 @@ static bool call_needs_member(struct admin_call *c)
 {
     if (node_is_member(c->node))
         return true;
-    admin_fail(c, ERR_UNAVAILABLE, "run mailctl cluster init here, or mailctl member add on a member and maild join here",
+    admin_fail(c, ERR_UNAVAILABLE,
+               "run mailctl cluster init here, or mailctl member add on a member and maild join here",
                "this node belongs to no cluster yet");
     return false;
 }
@@ -318,7 +320,7 @@ void admin_close(struct admin **ap)
         return;
     a->closing = true;
     LIST_EACH(item, tmp, &a->connections)
-        connection_close(container_of(item, struct admin_connection, item));
+    connection_close(container_of(item, struct admin_connection, item));
     unlink(a->path);
     uv_close((uv_handle_t *)&a->pipe, admin_freed);
 }

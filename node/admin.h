@@ -41,7 +41,8 @@ struct admin_call {
 };
 
 void admin_ok(struct admin_call *c, json_t *data); /* takes the reference; NULL is fine */
-void admin_fail(struct admin_call *c, int code, const char *hint, const char *format, ...) __attribute__((format(printf, 4, 5)));
+void admin_fail(struct admin_call *c, int code, const char *hint, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 
 /* Read barrier, then `then` (or the call fails with ERR_UNAVAILABLE). */
 void admin_synced(struct admin_call *c, admin_handler *then);

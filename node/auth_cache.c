@@ -40,7 +40,8 @@ void auth_cache_free(struct auth_cache **c)
     *c = NULL;
 }
 
-static void mac_of(const struct auth_cache *c, uint64_t account, struct slice encoded, struct slice password, uint8_t mac[MAC_N])
+static void mac_of(const struct auth_cache *c, uint64_t account, struct slice encoded, struct slice password,
+                   uint8_t mac[MAC_N])
 {
     struct buf b = {0};
     buf_put_u64(&b, account);

@@ -23,7 +23,7 @@ struct services {
     struct auth_cache *auth_cache;
     struct throttle *throttle;
     unsigned write_wait_ms;
-    uint64_t in_flight_max;             /* bytes of message bodies being taken in, over all sessions */
+    uint64_t in_flight_max; /* bytes of message bodies being taken in, over all sessions */
     _Atomic uint64_t in_flight;
     struct worker_backend *workers[SERVICES_WORKERS_MAX]; /* complete before mail flows; then fixed */
     unsigned worker_n;

@@ -1,4 +1,5 @@
-/* Between the backend's files: backend.c (loop, watches, small operations), backend_view.c, backend_body.c, backend_write.c. */
+/* Between the backend's files: backend.c (loop, watches, small operations), backend_view.c, backend_body.c,
+ * backend_write.c. */
 #ifndef NODE_BACKEND_INTERNAL_H
 #define NODE_BACKEND_INTERNAL_H
 

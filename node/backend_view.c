@@ -24,11 +24,21 @@ static void view_close(struct backend_view *v)
 static void mailbox_convert(const struct store_mailbox *m, struct mailbox_info *info)
 {
     *info = (struct mailbox_info){
-        .id = m->id, .account = m->account, .name = m->name,
-        .uidvalidity = m->uidvalidity, .uidnext = m->uidnext, .highest_modseq = m->highest_modseq,
-        .exists = m->exists, .unseen = m->unseen, .deleted = m->deleted, .first_unseen_uid = m->first_unseen_uid,
-        .bytes = m->bytes, .use = (enum special_use)m->use,
-        .subscribed = m->subscribed, .has_children = m->has_children, .selectable = m->selectable,
+        .id = m->id,
+        .account = m->account,
+        .name = m->name,
+        .uidvalidity = m->uidvalidity,
+        .uidnext = m->uidnext,
+        .highest_modseq = m->highest_modseq,
+        .exists = m->exists,
+        .unseen = m->unseen,
+        .deleted = m->deleted,
+        .first_unseen_uid = m->first_unseen_uid,
+        .bytes = m->bytes,
+        .use = (enum special_use)m->use,
+        .subscribed = m->subscribed,
+        .has_children = m->has_children,
+        .selectable = m->selectable,
         .keyword_n = m->keyword_n,
     };
     memcpy(info->keyword, m->keyword, m->keyword_n * sizeof m->keyword[0]);
@@ -37,8 +47,15 @@ static void mailbox_convert(const struct store_mailbox *m, struct mailbox_info *
 static void message_convert(const struct store_message *m, struct message_info *info)
 {
     *info = (struct message_info){
-        .uid = m->uid, .flags = m->flags, .keywords = m->keywords, .modseq = m->modseq,
-        .internal_ms = m->internal_ms, .save_ms = m->save_ms, .size = m->size, .hash = m->hash, .email_id = m->email_id,
+        .uid = m->uid,
+        .flags = m->flags,
+        .keywords = m->keywords,
+        .modseq = m->modseq,
+        .internal_ms = m->internal_ms,
+        .save_ms = m->save_ms,
+        .size = m->size,
+        .hash = m->hash,
+        .email_id = m->email_id,
     };
 }
 
@@ -73,8 +90,8 @@ static bool mailbox_each_one(void *arg, const struct store_mailbox *m)
     return e->each(e->arg, &info);
 }
 
-static void view_mailbox_each(struct backend_view *v, uint64_t account, bool (*each)(void *arg, const struct mailbox_info *info),
-                              void *arg)
+static void view_mailbox_each(struct backend_view *v, uint64_t account,
+                              bool (*each)(void *arg, const struct mailbox_info *info), void *arg)
 {
     if (store_of(v))
         store_mailbox_each(store_of(v), account, mailbox_each_one, &(struct mailbox_each){each, arg});
@@ -116,7 +133,8 @@ static void view_uids(struct backend_view *v, uint64_t mailbox, struct uid_set *
 }
 
 static int view_changes(struct backend_view *v, uint64_t mailbox, uint64_t since,
-                        bool (*changed)(void *arg, const struct message_info *info), void *arg, struct uid_set *expunged)
+                        bool (*changed)(void *arg, const struct message_info *info), void *arg,
+                        struct uid_set *expunged)
 {
     if (!store_of(v))
         return ERR_UNAVAILABLE;

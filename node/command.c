@@ -39,10 +39,10 @@ static Merlion__Body *body(struct arena *a, const struct command_body *in)
     return b;
 }
 
-#define OP(type, field, case_name)                                             \
-    Merlion__##type *op = arena_alloc(a, sizeof *op);                          \
-    merlion__##field##__init(op);                                              \
-    c->field = op;                                                             \
+#define OP(type, field, case_name)                                                                                     \
+    Merlion__##type *op = arena_alloc(a, sizeof *op);                                                                  \
+    merlion__##field##__init(op);                                                                                      \
+    c->field = op;                                                                                                     \
     c->op_case = MERLION__COMMAND__OP_##case_name
 
 static void pack_deliver(struct arena *a, Merlion__Command *c, const struct write *w, const struct command_body *bodies)
@@ -138,7 +138,8 @@ static void pack_rename(struct arena *a, Merlion__Command *c, const struct write
     op->to = text(a, w->name_to);
 }
 
-static void pack_subscribe(struct arena *a, Merlion__Command *c, const struct write *w, const struct command_body *bodies)
+static void pack_subscribe(struct arena *a, Merlion__Command *c, const struct write *w,
+                           const struct command_body *bodies)
 {
     (void)bodies;
     OP(Subscribe, subscribe, SUBSCRIBE);
@@ -149,9 +150,11 @@ static void pack_subscribe(struct arena *a, Merlion__Command *c, const struct wr
 
 typedef void pack_fn(struct arena *a, Merlion__Command *c, const struct write *w, const struct command_body *bodies);
 static pack_fn *const packers[] = {
-    [WRITE_DELIVER] = pack_deliver,        [WRITE_APPEND] = pack_append,         [WRITE_STORE] = pack_store,
-    [WRITE_COPY] = pack_copy,              [WRITE_EXPUNGE] = pack_expunge,       [WRITE_MAILBOX_CREATE] = pack_create,
-    [WRITE_MAILBOX_DELETE] = pack_delete,  [WRITE_MAILBOX_RENAME] = pack_rename, [WRITE_SUBSCRIBE] = pack_subscribe,
+    [WRITE_DELIVER] = pack_deliver,       [WRITE_APPEND] = pack_append,
+    [WRITE_STORE] = pack_store,           [WRITE_COPY] = pack_copy,
+    [WRITE_EXPUNGE] = pack_expunge,       [WRITE_MAILBOX_CREATE] = pack_create,
+    [WRITE_MAILBOX_DELETE] = pack_delete, [WRITE_MAILBOX_RENAME] = pack_rename,
+    [WRITE_SUBSCRIBE] = pack_subscribe,
 };
 
 size_t command_pack(const struct write *w, const struct command_body *bodies, uint8_t **out_r)

@@ -11,7 +11,8 @@ struct command_body {
     struct slice record; /* empty: sent ahead */
 };
 
-/* bodies: one for each of w->messages. *out_r is mem_free'd by the caller. Without id and time: replication adds them. */
+/* bodies: one for each of w->messages. *out_r is mem_free'd by the caller. Without id and time: replication adds them.
+ */
 size_t command_pack(const struct write *w, const struct command_body *bodies, uint8_t **out_r);
 /* Fills w's results. Returns the command's own status, or ERR_PROTOCOL. */
 int command_result(struct slice result, struct write *w);

@@ -17,7 +17,10 @@ struct key {
     uint64_t min, max;
 };
 
-#define KEY(section, name, kind, member, ...) {section, name, kind, offsetof(struct config, member), __VA_ARGS__}
+#define KEY(section, name, kind, member, ...)                                                                          \
+    {                                                                                                                  \
+        section, name, kind, offsetof(struct config, member), __VA_ARGS__                                              \
+    }
 /* Every key outside [listener …]. Numbers are unsigned int, BYTES_MB uint64_t in bytes. */
 static const struct key keys[] = {
     KEY("node", "name", TEXT, name, 0, 63),
@@ -90,7 +93,8 @@ static bool section_known(const char *section)
 
 /* ---- values ---- */
 
-static int number_parse(struct parse *p, const char *name, const char *value, uint64_t min, uint64_t max, uint64_t *out_r)
+static int number_parse(struct parse *p, const char *name, const char *value, uint64_t min, uint64_t max,
+                        uint64_t *out_r)
 {
     if (slice_u64(slice_str(value), UINT64_MAX, out_r) || *out_r < min || *out_r > max)
         return FAIL(p, "%s = %s: write a whole number from %llu to %llu", name, value, (unsigned long long)min,
@@ -191,7 +195,8 @@ static int listener_set(struct parse *p, struct config_listener *l, const char *
                    : 0;
     }
     if (strcmp(name, "tls") == 0)
-        return listener_tls_parse(text, &l->listener.tls) ? FAIL(p, "tls = %s: write starttls, implicit or none", value) : 0;
+        return listener_tls_parse(text, &l->listener.tls) ? FAIL(p, "tls = %s: write starttls, implicit or none", value)
+                                                          : 0;
     if (strcmp(name, "listen") == 0) {
         l->has_listen = true;
         return listener_address_parse(text, &l->listener) || l->listener.port == 0
@@ -220,7 +225,10 @@ static int section_pair(struct parse *p, const char *section, const char *name, 
     names_of(section, known, sizeof known);
     if (section_known(section))
         return FAIL(p, "%s is not known in [%s]: write one of %s", name, section, known);
-    return FAIL(p, "section [%s] is not known: write [node], [peer], [admin], [http], [tls], [store], [limits] or [listener NAME]", section);
+    return FAIL(
+        p,
+        "section [%s] is not known: write [node], [peer], [admin], [http], [tls], [store], [limits] or [listener NAME]",
+        section);
 }
 
 static int pair(void *arg, const char *section, const char *name, const char *value)
@@ -260,16 +268,19 @@ static int complete(struct parse *p)
     if (!c->tls_certificate != !c->tls_key)
         return err_set(p->e, ERR_INVALID, "%s: [tls] certificate and key go together: write both or neither", p->path);
     if (c->election_ms < 3 * c->heartbeat_ms)
-        return err_set(p->e, ERR_INVALID, "%s: [peer] election_ms must be at least three times heartbeat_ms (%u)", p->path, c->heartbeat_ms);
+        return err_set(p->e, ERR_INVALID, "%s: [peer] election_ms must be at least three times heartbeat_ms (%u)",
+                       p->path, c->heartbeat_ms);
     for (unsigned i = 0; i < c->listener_n; i++) {
         const struct config_listener *l = &c->listeners[i];
         p->line = l->line;
         if (!l->has_protocol || !l->has_listen)
             return FAIL(p, "[listener %s] needs protocol and listen", l->name);
         if (l->listener.proxy && l->listener.trusted_n == 0)
-            return FAIL(p, "[listener %s] has proxy_protocol: write proxy_trusted with the balancers' networks", l->name);
+            return FAIL(p, "[listener %s] has proxy_protocol: write proxy_trusted with the balancers' networks",
+                        l->name);
         for (unsigned j = 0; j < i; j++)
-            if (c->listeners[j].listener.port == l->listener.port && strcmp(c->listeners[j].listener.address, l->listener.address) == 0)
+            if (c->listeners[j].listener.port == l->listener.port &&
+                strcmp(c->listeners[j].listener.address, l->listener.address) == 0)
                 return FAIL(p, "[listener %s] listens on %s port %u like [listener %s]", l->name, l->listener.address,
                             l->listener.port, c->listeners[j].name);
     }
@@ -315,8 +326,8 @@ void config_free(struct config **cp)
     *cp = NULL;
     if (!c)
         return;
-    char *texts[] = {c->path, c->name, c->data, c->hostname, c->peer_listen, c->peer_advertise,
-                     c->admin_socket, c->http_listen, c->tls_certificate, c->tls_key};
+    char *texts[] = {c->path,           c->name,         c->data,        c->hostname,        c->peer_listen,
+                     c->peer_advertise, c->admin_socket, c->http_listen, c->tls_certificate, c->tls_key};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         mem_free(texts[i]);
     mem_free(c);

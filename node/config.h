@@ -1,4 +1,5 @@
-/* The node's configuration file (docs/man/maild.conf.5). Read once at start; SIGHUP reads log level and TLS files again. */
+/* The node's configuration file (docs/man/maild.conf.5). Read once at start; SIGHUP reads log level and TLS files
+ * again. */
 #ifndef NODE_CONFIG_H
 #define NODE_CONFIG_H
 

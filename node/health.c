@@ -25,12 +25,12 @@ static void metrics_route(void *arg, struct http_reply *reply)
 void health_set(struct health *h, bool member, const struct replication_now *now, bool serving, bool draining)
 {
     h->now = *now;
-    h->not_ready = !member         ? "belongs to no cluster"
-                   : draining      ? "draining"
-                   : now->syncing  ? "syncing state from a peer"
+    h->not_ready = !member            ? "belongs to no cluster"
+                   : draining         ? "draining"
+                   : now->syncing     ? "syncing state from a peer"
                    : !now->has_leader ? "no leader is known: no quorum"
-                   : !serving      ? "not serving yet"
-                                   : NULL;
+                   : !serving         ? "not serving yet"
+                                      : NULL;
 }
 
 static double read_u64_field(void *arg)
@@ -84,11 +84,13 @@ void health_init(struct health *h, struct metrics *m, struct services *s)
         {"merlion_store_map_size_bytes", "Size of the store's map", &h->store.map_size, false},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        (numbers[i].counter ? metrics_counter_read : metrics_gauge)(m, numbers[i].name, numbers[i].help, NULL, read_u64_field,
-                                                                   numbers[i].field);
+        (numbers[i].counter ? metrics_counter_read : metrics_gauge)(m, numbers[i].name, numbers[i].help, NULL,
+                                                                    read_u64_field, numbers[i].field);
     metrics_gauge(m, "merlion_leader", "1 on the Raft leader", NULL, read_bool_field, &h->now.is_leader);
     metrics_gauge(m, "merlion_has_leader", "1 when a leader is known", NULL, read_bool_field, &h->now.has_leader);
-    metrics_gauge(m, "merlion_syncing", "1 while state is taken over from a peer", NULL, read_bool_field, &h->now.syncing);
-    metrics_gauge(m, "merlion_disk_full", "1 while new mail is refused for lack of space", NULL, read_bool_field, &h->now.disk_full);
+    metrics_gauge(m, "merlion_syncing", "1 while state is taken over from a peer", NULL, read_bool_field,
+                  &h->now.syncing);
+    metrics_gauge(m, "merlion_disk_full", "1 while new mail is refused for lack of space", NULL, read_bool_field,
+                  &h->now.disk_full);
     metrics_gauge(m, "merlion_in_flight_bytes", "Bytes of messages being taken in", NULL, read_in_flight, s);
 }

@@ -15,7 +15,8 @@ struct janitor {
     bool stop;
 };
 
-/* A body without a content record may still be on its way (proposed, not yet applied): the blob log's lease keeps those. */
+/* A body without a content record may still be on its way (proposed, not yet applied): the blob log's lease keeps
+ * those. */
 static bool body_is_live(void *arg, const struct body_hash *hash)
 {
     struct services *s = arg;

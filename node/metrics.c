@@ -180,8 +180,8 @@ void histogram_observe(struct histogram *h, double value)
     atomic_fetch_add_explicit(&h->counts[i], 1, memory_order_relaxed);
     /* Not `+=`: on an atomic double that is a call into libatomic. */
     double sum = atomic_load_explicit(&h->sum, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak_explicit(&h->sum, &sum, sum + value, memory_order_relaxed,
-                                                  memory_order_relaxed))
+    while (
+        !atomic_compare_exchange_weak_explicit(&h->sum, &sum, sum + value, memory_order_relaxed, memory_order_relaxed))
         ;
 }
 

@@ -313,14 +313,16 @@ static int services_open(struct node *n, struct err_detail *e)
     const struct config *c = n->config;
     unsigned cores = (unsigned)uv_available_parallelism();
     n->services.write_wait_ms = c->write_wait_ms;
-    n->services.in_flight_max = 8 * c->message_size_max > ((uint64_t)256 << 20) ? 8 * c->message_size_max : (uint64_t)256 << 20;
+    n->services.in_flight_max =
+        8 * c->message_size_max > ((uint64_t)256 << 20) ? 8 * c->message_size_max : (uint64_t)256 << 20;
     n->services.compute = compute_new(cores > COMPUTE_THREADS_MIN ? cores : COMPUTE_THREADS_MIN);
     n->services.auth_cache = auth_cache_new();
     n->services.throttle = throttle_new();
     n->limits = session_limits_default;
     n->limits.message_max = c->message_size_max;
     n->limits.recipients_max = c->recipients_max;
-    const struct tls_config tc = {.certificate = c->tls_certificate, .key = c->tls_key, .data = c->data, .host_name = c->hostname};
+    const struct tls_config tc = {
+        .certificate = c->tls_certificate, .key = c->tls_key, .data = c->data, .host_name = c->hostname};
     return tls_new(&tc, &n->tls, e);
 }
 

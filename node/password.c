@@ -16,7 +16,8 @@ struct parsed {
     uint8_t salt[SALT_N], hash[HASH_N];
 };
 
-static int derive(struct slice password, const uint8_t salt[SALT_N], unsigned log_n, unsigned r, unsigned p, uint8_t out[HASH_N])
+static int derive(struct slice password, const uint8_t salt[SALT_N], unsigned log_n, unsigned r, unsigned p,
+                  uint8_t out[HASH_N])
 {
     const uint64_t n = (uint64_t)1 << log_n;
     const uint64_t memory_max = 2 * 128 * (n * r + (uint64_t)r * p + 32); /* RFC 7914 needs half of it */

@@ -108,8 +108,10 @@ static void password_check(struct pop3 *p, struct slice user, struct slice passw
         pop3_resume(p, POP3_AUTHORIZATION);
         return;
     }
-    p->auth = (struct backend_auth){.op = {.done = auth_done, .owner = p}, .user = user, .password = password,
-        .client = slice_str(p->session.peer.address)};
+    p->auth = (struct backend_auth){.op = {.done = auth_done, .owner = p},
+                                    .user = user,
+                                    .password = password,
+                                    .client = slice_str(p->session.peer.address)};
     pop3_move(p, POP3_LOGIN);
     session_op_begin(&p->session);
     b->ops->auth(b, &p->auth);
