@@ -1,6 +1,7 @@
 /* maild: one node of a Merlion cluster. */
 #include "node/base/mem.h"
 #include "node/node.h"
+#include "node/tls.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -64,6 +65,21 @@ static int arguments_parse(int argc, char **argv, struct arguments *a)
     return -1;
 }
 
+/* Beyond the file's own words: the certificate that it names. Nothing is written. */
+static int run_check(const struct config *c)
+{
+    struct err_detail e = {{0}};
+    struct tls *tls = NULL;
+    const struct tls_config tc = {.certificate = c->tls_certificate, .key = c->tls_key, .host_name = c->hostname};
+    if (c->tls_certificate && tls_new(&tc, &tls, &e)) {
+        fprintf(stderr, "maild: %s: [tls] %s\n", c->path, e.text);
+        return EXIT_USAGE;
+    }
+    tls_free(&tls);
+    printf("%s: right\n", c->path);
+    return EXIT_OK;
+}
+
 static int run_join(const struct config *c, const char *token)
 {
     struct err_detail e = {{0}};
@@ -89,7 +105,7 @@ static int run_node(struct config *c)
     log_set_json(c->log_json);
     if (node_start(c, &n, &e)) {
         fprintf(stderr, "maild: %s\n", e.text);
-        return EXIT_START; /* nothing was promised yet; what is open closes with the process */
+        _exit(EXIT_START); /* nothing was promised yet; what is open, threads too, ends with the process */
     }
     int code = node_run(n);
     node_free(&n);
@@ -108,8 +124,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "maild: %s\n", e.text);
         code = EXIT_USAGE;
     } else if (a.check) {
-        printf("%s: right\n", a.config);
-        code = EXIT_OK;
+        code = run_check(c);
     } else if (a.join) {
         code = run_join(c, a.token);
     } else {
