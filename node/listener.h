@@ -49,6 +49,7 @@ struct listeners_options {
     struct metrics *metrics;              /* may be NULL */
     unsigned connections_max;             /* 0: no limit */
     unsigned connections_per_address_max; /* 0: no limit */
+    unsigned stall_ms;                    /* a client that takes no output for so long is cut; 0: 5 minutes */
     /* NULL: the real sessions. For tests. */
     struct session *(*session_new)(enum listener_protocol p, struct session_host *h, struct backend *b,
                                    const struct session_peer *peer, const struct session_limits *limits);

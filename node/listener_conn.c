@@ -109,13 +109,30 @@ void conn_turn(struct conn *c)
         host_pump(c);
 }
 
+/* True when it was closed: a client that takes nothing of what waits for it, in a goodbye or amid a message, holds that
+ * memory. Its session may be blocked all the while, by nothing but the client. */
+static bool stall_check(struct conn *c, bool waits, bool taken)
+{
+    unsigned allowed = c->all->options.stall_ms ? c->all->options.stall_ms : STALL_MS;
+    if (!waits || taken)
+        c->taken_ms = now(c);
+    if (now(c) - c->taken_ms < allowed)
+        return false;
+    counter_add(c->all->timeouts, 1);
+    conn_close(c, 0, "takes no output");
+    return true;
+}
+
 /* Silence is silence of the client: not while it is we who work, nor while it takes our output. */
 static void idle_check(struct conn *c)
 {
     uint64_t before = c->seen_out;
     conn_account(c);
     struct session *s = c->session;
-    if (s->blocked || s->pending > 0 || (stream_queued(c->stream) > 0 && c->seen_out != before))
+    bool waits = stream_queued(c->stream) > 0 || buf_len(&s->out) > 0, taken = c->seen_out != before;
+    if (stall_check(c, waits, taken))
+        return;
+    if (s->pending > 0 || (s->blocked && !waits) || (waits && taken))
         c->active_ms = now(c);
     int64_t allowed = s->ops->idle_timeout_ms(s);
     if (c->timed_out || s->closing || allowed < 0 || now(c) - c->active_ms < allowed)
@@ -243,7 +260,7 @@ void conn_open(struct worker *w, struct listener *l, int fd)
     list_init(&c->ready);
     list_append(&w->connections, &c->link);
     atomic_fetch_add(&l->all->open_by[l->config.protocol], 1);
-    c->opened_ms = c->active_ms = now(c);
+    c->opened_ms = c->active_ms = c->taken_ms = now(c);
     uv_tcp_t *tcp = mem_alloc(sizeof *tcp);
     ENSURE(uv_tcp_init(&w->loop.uv, tcp) == 0);
     if (uv_tcp_open(tcp, fd) < 0)

@@ -9,6 +9,7 @@
 enum {
     HANDSHAKE_MS = 30000,   /* for the PROXY header, and for TLS */
     GOODBYE_MS = 10000,     /* a client that reads no more, after a goodbye was said */
+    STALL_MS = 300000,      /* no octet of waiting output was taken (RFC 5321 4.5.3.2.6 gives a block 3 minutes) */
     LINGER_MS = 10000,      /* last output of an orderly end */
     DRAIN_LINGER_MS = 2000, /* the same while draining: the worker's end waits for it */
     CUT_LINGER_MS = 500,
@@ -55,6 +56,7 @@ struct conn {
     struct stream *stream; /* NULL when closed */
     enum conn_state state;
     int64_t opened_ms, active_ms, limit_ms; /* uv_now; limit_ms: cut then (0: none) */
+    int64_t taken_ms;                       /* when the client last took output, or none waited for it */
     uint64_t seen_in, seen_out;             /* traffic accounted for */
     char address[64];
     uint16_t port;
