@@ -25,6 +25,7 @@ struct services {
     unsigned write_wait_ms;
     uint64_t in_flight_max; /* bytes of message bodies being taken in, over all sessions */
     _Atomic uint64_t in_flight;
+    _Atomic unsigned writes;            /* writes with bodies under way */
     struct worker_backend *workers[SERVICES_WORKERS_MAX]; /* complete before mail flows; then fixed */
     unsigned worker_n;
 };

@@ -12,8 +12,10 @@
 #include "protocol/mime/summary.h"
 
 enum {
-    /* A record up to this size rides in the command: it spares the round of fsyncs before the proposal. */
+    /* A record up to this size rides in the command while few writes with bodies are under way here: it spares the round of
+     * fsyncs before the proposal. With many, that round is shared, and the log is better kept small (measured: docs/measured.md). */
     BODY_INLINE_MAX = 6 * 1024,
+    BODY_INLINE_WRITES = 2,
     /* Parsed and hashed on the loop up to this size. */
     PREPARE_ON_LOOP_MAX = 64 * 1024,
 };
@@ -35,10 +37,16 @@ struct write_flow {
     struct bytes **bodies; /* references of our own */
     struct prepared *prepared;
     unsigned waiting; /* bodies on their way */
+    bool inlined;     /* small records ride in the command */
     int status;
     uint64_t in_flight;
     uint8_t *command;
 };
+
+static bool rides_along(const struct write_flow *f, const struct prepared *p)
+{
+    return f->inlined && p->record->n <= BODY_INLINE_MAX;
+}
 
 static void flow_end(struct write_flow *f, int status)
 {
@@ -49,6 +57,8 @@ static void flow_end(struct write_flow *f, int status)
         buf_close(&f->prepared[i].summary);
     }
     atomic_fetch_sub(&f->worker->services->in_flight, f->in_flight);
+    if (f->prepared)
+        atomic_fetch_sub(&f->worker->services->writes, 1);
     mem_free(f->prepared);
     mem_free(f->bodies);
     mem_free(f->command);
@@ -74,7 +84,7 @@ static void flow_propose(struct write_flow *f)
     for (unsigned i = 0; i < w->message_n; i++) {
         const struct prepared *p = &f->prepared[i];
         bodies[i] = (struct command_body){&p->hash, p->message.n, buf_slice(&p->summary), {NULL, 0}};
-        if (p->record->n <= BODY_INLINE_MAX)
+        if (rides_along(f, p))
             bodies[i].record = bytes_slice(p->record);
     }
     size_t n = command_pack(w, bodies, &f->command);
@@ -111,7 +121,7 @@ static void body_prepared(struct task *t)
 {
     struct prepared *p = container_of(t, struct prepared, job.task);
     struct write_flow *f = p->flow;
-    if (p->record->n <= BODY_INLINE_MAX) {
+    if (rides_along(f, p)) {
         flow_body_done(f, 0);
         return;
     }
@@ -136,6 +146,7 @@ static void flow_prepare(struct write_flow *f)
     f->prepared = mem_zalloc(w->message_n * sizeof *f->prepared);
     f->bodies = mem_zalloc(w->message_n * sizeof(struct bytes *));
     f->waiting = w->message_n;
+    f->inlined = atomic_fetch_add(&f->worker->services->writes, 1) < BODY_INLINE_WRITES && w->message_n <= BODY_INLINE_WRITES;
     for (unsigned i = 0; i < w->message_n; i++) {
         struct prepared *p = &f->prepared[i];
         f->bodies[i] = bytes_ref(w->messages[i].body);
