@@ -1,0 +1,10 @@
+/* Faults in a node's files, made while it is down. */
+#ifndef MERLION_JEPSEN_DAMAGE_H
+#define MERLION_JEPSEN_DAMAGE_H
+
+#include "jepsen-like/util.h"
+
+/* Flips so many single bits at random places of the body segments under the node's data folder. Returns how many. */
+unsigned damage_bodies(const char *data, unsigned bits, struct rng *r);
+
+#endif

@@ -1,0 +1,29 @@
+/* Faults, one at a time, and how long the cluster takes to serve on every node after each. Main thread. */
+#ifndef MERLION_JEPSEN_NEMESIS_H
+#define MERLION_JEPSEN_NEMESIS_H
+
+#include "jepsen-like/util.h"
+
+struct nemesis_options {
+    uint64_t seconds; /* goes on so long, and until every fault came rounds_min times */
+    unsigned rounds_min;
+    unsigned fault_ms; /* a fault lasts between a third of it and it */
+    unsigned calm_ms;  /* after the cluster serves again */
+    const char *only;  /* one fault's name, or NULL */
+    uint64_t seed;
+};
+
+struct nemesis_result {
+    unsigned faults, kinds, least; /* made; kinds; how often the rarest came */
+    unsigned late;                 /* recoveries that took longer than RECOVERY_MAX_MS */
+    unsigned recovery_p50_ms, recovery_p99_ms, recovery_max_ms;
+};
+enum { RECOVERY_MAX_MS = 30000 };
+
+void nemesis_run(const struct nemesis_options *o, struct nemesis_result *r);
+void nemesis_list(void);
+
+/* Delivers to probe@ through every node. Returns how long it took until all had accepted one, or 0 past max_ms. */
+unsigned nemesis_recovery_ms(unsigned max_ms);
+
+#endif

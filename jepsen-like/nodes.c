@@ -1,0 +1,414 @@
+#include "jepsen-like/nodes.h"
+
+#include "jepsen-like/clock.h"
+#include "jepsen-like/net.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+struct node {
+    pid_t pid; /* 0: does not run */
+    bool wanted;
+    char *dir, *conf, *socket, *data, *log, *clock_path;
+    struct clock_shim *clock;
+};
+
+static struct {
+    struct nodes_options o;
+    struct node nodes[NODES_MAX + 1];
+    unsigned crashes, exits;
+    char *maild, *mailctl;
+} all;
+
+static char *path(const char *format, const char *a, unsigned n, const char *b)
+{
+    struct text t = {0};
+    text_printf(&t, format, a, n, b);
+    return t.p;
+}
+
+unsigned nodes_count(void)
+{
+    return all.o.n;
+}
+
+const char *node_data(unsigned node)
+{
+    return all.nodes[node].data;
+}
+
+bool node_running(unsigned node)
+{
+    return all.nodes[node].pid != 0;
+}
+
+/* ---- processes ---- */
+
+static void conf_write(unsigned node)
+{
+    struct node *n = &all.nodes[node];
+    FILE *f = fopen(n->conf, "we");
+    if (!f)
+        fail("%s cannot be written", n->conf);
+    fprintf(f, "[node]\nname = n%u\ndata = %s\nhostname = n%u.example\n", node, n->data, node);
+    fprintf(f, "[peer]\nlisten = 10.77.0.%u:%u\nvoters = %u\n", node, NODE_PEER_PORT, all.o.voters);
+    fprintf(f, "[admin]\nsocket = %s\n[http]\nlisten = 10.77.0.%u:%u\n", n->socket, node, NODE_HTTP_PORT);
+    /* Few entries between snapshots: nodes that were away often need one. */
+    fprintf(f,
+            "[store]\nmap_size_mb = 1024\ndisk_reserve_mb = 16\nsnapshot_threshold = 512\nsnapshot_trailing = 512\n");
+    fprintf(f, "[limits]\nwrite_wait_ms = 4000\nworkers = 2\n");
+    static const struct {
+        const char *protocol;
+        unsigned port;
+    } listeners[] = {{"imap", 143}, {"pop3", 110}, {"smtp", 25}, {"lmtp", 24}};
+    for (size_t i = 0; i < sizeof listeners / sizeof listeners[0]; i++)
+        fprintf(f, "[listener %s]\nprotocol = %s\nlisten = 10.77.0.%u:%u\ntls = none\n", listeners[i].protocol,
+                listeners[i].protocol, node, listeners[i].port);
+    fclose(f);
+}
+
+/* Between fork and exec: only what is safe there. */
+static _Noreturn void child_exec(const char *program, char *const argv[], char *const env[], int in, int out, int err)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    dup2(in, 0);
+    dup2(out, 1);
+    dup2(err, 2);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    execve(program, argv, env);
+    _exit(127);
+}
+
+/* The environment of a node: ours, and its clock. The two first strings are its own. */
+static char **env_make(const struct node *n)
+{
+    unsigned k = 0, own = 0;
+    while (environ[k])
+        k++;
+    char **env = xzalloc((k + 3) * sizeof *env);
+    env[own++] = path("LD_PRELOAD=%s%.0u%s", JEPSEN_CLOCK_LIBRARY, 0, "");
+    env[own++] = path(CLOCK_SHIM_ENV "=%s%.0u%s", n->clock_path, 0, "");
+    memcpy(env + own, environ, k * sizeof *env);
+    return env;
+}
+
+static void env_free(char **env)
+{
+    free(env[0]);
+    free(env[1]);
+    free(env);
+}
+
+void node_start(unsigned node)
+{
+    struct node *n = &all.nodes[node];
+    if (n->pid)
+        return;
+    char *argv[] = {all.maild, "--config", n->conf, NULL};
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int log = open(n->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    if (log < 0)
+        fail("%s cannot be written", n->log);
+    n->wanted = true;
+    char **env = env_make(n);
+    n->pid = fork();
+    if (n->pid == 0) {
+        if (net_enter(node))
+            _exit(126);
+        child_exec(all.maild, argv, env, null, log, log);
+    }
+    env_free(env);
+    close(log);
+    close(null);
+    if (n->pid < 0)
+        fail("fork: %s", strerror(errno));
+}
+
+void node_signal(unsigned node, int number)
+{
+    struct node *n = &all.nodes[node];
+    if (!n->pid)
+        return;
+    if (number == SIGKILL || number == SIGTERM)
+        n->wanted = false;
+    kill(n->pid, number);
+}
+
+void node_wait(unsigned node, unsigned timeout_ms)
+{
+    struct node *n = &all.nodes[node];
+    uint64_t end = now_ns() + timeout_ms * NS_PER_MS;
+    for (int status = 0; n->pid;) {
+        pid_t r = waitpid(n->pid, &status, WNOHANG);
+        if (r == n->pid) {
+            n->pid = 0;
+            if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL && WTERMSIG(status) != SIGTERM) {
+                all.crashes++;
+                say("n%u CRASHED with signal %d while it stopped (see %s)", node, WTERMSIG(status), n->log);
+            }
+        } else if (now_ns() > end) {
+            say("n%u does not end within %u ms: SIGKILL", node, timeout_ms);
+            kill(n->pid, SIGKILL);
+            end += 10 * NS_PER_S;
+        } else {
+            sleep_ms(2);
+        }
+    }
+}
+
+void nodes_supervise(void)
+{
+    for (unsigned node = 1; node <= all.o.n; node++) {
+        struct node *n = &all.nodes[node];
+        int status;
+        if (!n->pid || !n->wanted || waitpid(n->pid, &status, WNOHANG) != n->pid)
+            continue;
+        n->pid = 0;
+        if (WIFSIGNALED(status)) {
+            all.crashes++;
+            say("n%u CRASHED with signal %d (see %s)", node, WTERMSIG(status), n->log);
+        } else {
+            all.exits++;
+            say("n%u ended by itself with %d: started again", node, WEXITSTATUS(status));
+        }
+        node_start(node);
+    }
+}
+
+unsigned nodes_crashes(void)
+{
+    return all.crashes;
+}
+
+unsigned nodes_exits(void)
+{
+    return all.exits;
+}
+
+static void clock_make(struct node *n)
+{
+    int fd = open(n->clock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0 || ftruncate(fd, sizeof *n->clock))
+        fail("%s cannot be made: %s", n->clock_path, strerror(errno));
+    n->clock = mmap(NULL, sizeof *n->clock, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    if (n->clock == MAP_FAILED)
+        fail("%s cannot be mapped: %s", n->clock_path, strerror(errno));
+}
+
+void node_clock_set(unsigned node, int seconds, int ppm)
+{
+    struct clock_shim *c = all.nodes[node].clock;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    c->version++;
+    c->offset_ns = (int64_t)seconds * 1000000000;
+    c->base_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    c->ppm = ppm;
+    c->version++;
+}
+
+/* ---- mailctl ---- */
+
+enum { CTL_TIMEOUT_MS = 15000 };
+
+static void output_read(int fd, pid_t pid, struct text *out)
+{
+    uint64_t end = now_ns() + CTL_TIMEOUT_MS * NS_PER_MS;
+    char bytes[4096];
+    for (;;) {
+        struct pollfd p = {fd, POLLIN, 0};
+        if (poll(&p, 1, 100) > 0) {
+            ssize_t n = read(fd, bytes, sizeof bytes);
+            if (n <= 0)
+                return;
+            text_append(out, bytes, (size_t)n);
+        } else if (now_ns() > end) {
+            kill(pid, SIGKILL);
+        }
+    }
+}
+
+int nodes_ctl(unsigned node, const char *input, struct text *out, const char *const words[])
+{
+    const char *argv[24] = {all.mailctl, "--socket", all.nodes[node].socket, "--timeout", "10"};
+    unsigned n = 5;
+    int to[2], from[2], status;
+    while (*words && n < 23)
+        argv[n++] = *words++;
+    if (pipe2(to, O_CLOEXEC) || pipe2(from, O_CLOEXEC))
+        fail("pipe: %s", strerror(errno));
+    pid_t pid = fork();
+    if (pid == 0)
+        child_exec(all.mailctl, (char *const *)argv, environ, to[0], from[1], from[1]);
+    if (pid < 0)
+        fail("fork: %s", strerror(errno));
+    close(to[0]);
+    close(from[1]);
+    if (input && write(to[1], input, strlen(input)) < 0)
+        say("mailctl takes no input: %s", strerror(errno));
+    close(to[1]);
+    text_clear(out);
+    output_read(from[0], pid, out);
+    close(from[0]);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+json_t *nodes_status(void)
+{
+    struct text out = {0};
+    json_t *j = NULL;
+    for (unsigned node = 1; node <= all.o.n && !j; node++)
+        if (all.nodes[node].pid && NODE_CTL(node, NULL, &out, "status", "--json") == 0)
+            j = json_loads(out.p, 0, NULL);
+    text_free(&out);
+    return j;
+}
+
+static const char *member_text(const json_t *member, const char *name)
+{
+    const char *s = json_string_value(json_object_get(member, name));
+    return s ? s : "";
+}
+
+static unsigned member_number(const json_t *member)
+{
+    const char *name = member_text(member, "name");
+    return name[0] == 'n' ? (unsigned)atoi(name + 1) : 0;
+}
+
+unsigned nodes_leader(void)
+{
+    json_t *j = nodes_status(), *m;
+    size_t i;
+    unsigned leader = 0;
+    json_array_foreach(json_object_get(j, "members"), i, m) if (json_is_true(json_object_get(m, "leader"))) leader =
+        member_number(m);
+    json_decref(j);
+    return leader;
+}
+
+unsigned nodes_voters(unsigned voters_r[NODES_MAX])
+{
+    json_t *j = nodes_status(), *m;
+    size_t i;
+    unsigned n = 0;
+    json_array_foreach(json_object_get(j, "members"), i, m) if (strcmp(member_text(m, "role"), "voter") == 0 &&
+                                                                n < NODES_MAX) voters_r[n++] = member_number(m);
+    json_decref(j);
+    return n;
+}
+
+bool nodes_well(void)
+{
+    json_t *j = nodes_status(), *m;
+    size_t i;
+    unsigned well = 0, leaders = 0;
+    json_array_foreach(json_object_get(j, "members"), i, m)
+    {
+        well += strcmp(member_text(m, "state"), "ok") == 0 && json_integer_value(json_object_get(m, "missing")) == 0;
+        leaders += json_is_true(json_object_get(m, "leader"));
+    }
+    json_decref(j);
+    return well == all.o.n && leaders == 1;
+}
+
+/* ---- making the cluster ---- */
+
+static void ctl_must(unsigned node, struct text *out, const char *const words[])
+{
+    int r = -1;
+    for (unsigned i = 0; i < 300 && r != 0; i++) { /* the socket opens a moment after the start */
+        nodes_supervise();
+        if ((r = nodes_ctl(node, NULL, out, words)) != 0)
+            sleep_ms(50);
+    }
+    if (r)
+        fail("mailctl %s %s on n%u: exit code %d: %s", words[0], words[1] ? words[1] : "", node, r, out->p);
+}
+
+static void node_join(unsigned node, struct text *out)
+{
+    char name[16], address[32];
+    snprintf(name, sizeof name, "n%u", node);
+    snprintf(address, sizeof address, "10.77.0.%u:%u", node, NODE_PEER_PORT);
+    ctl_must(1, out, (const char *const[]){"member", "add", name, address, "--json", NULL});
+    json_t *j = json_loads(out->p, 0, NULL);
+    const char *token = json_string_value(json_object_get(j, "token"));
+    if (!token)
+        fail("member add gave no token: %s", out->p);
+    ctl_must(node, out, (const char *const[]){"cluster", "join", token, NULL});
+    json_decref(j);
+}
+
+static void nodes_make(void)
+{
+    for (unsigned node = 1; node <= all.o.n; node++) {
+        struct node *n = &all.nodes[node];
+        n->dir = path("%s/n%u%s", all.o.dir, node, "");
+        n->conf = path("%s/n%u/%s", all.o.dir, node, "maild.conf");
+        n->socket = path("%s/n%u/%s", all.o.dir, node, "admin.sock");
+        n->data = path("%s/n%u/%s", all.o.dir, node, "data");
+        n->log = path("%s/n%u/%s", all.o.dir, node, "log");
+        n->clock_path = path("%s/n%u/%s", all.o.dir, node, "clock");
+        if ((mkdir(n->dir, 0755) && errno != EEXIST) || (mkdir(n->data, 0700) && errno != EEXIST))
+            fail("%s cannot be made: %s", n->dir, strerror(errno));
+        conf_write(node);
+        clock_make(n);
+    }
+}
+
+void nodes_start(const struct nodes_options *o)
+{
+    struct text out = {0};
+    all.o = *o;
+    all.maild = path("%s/%.0u%s", o->build, 0, "maild");
+    all.mailctl = path("%s/%.0u%s", o->build, 0, "mailctl");
+    nodes_make();
+    for (unsigned node = 1; node <= o->n; node++)
+        node_start(node);
+    ctl_must(1, &out, (const char *const[]){"cluster", "init", NULL});
+    for (unsigned node = 2; node <= o->n; node++)
+        node_join(node, &out);
+    text_free(&out);
+    for (uint64_t end = now_ns() + 60 * NS_PER_S; !nodes_well(); sleep_ms(100)) {
+        nodes_supervise();
+        if (now_ns() > end)
+            fail("the new cluster is not well after 60 s; logs are in %s", o->dir);
+    }
+}
+
+void nodes_end(void)
+{
+    for (unsigned node = 1; node <= all.o.n; node++) {
+        node_signal(node, SIGCONT);
+        node_signal(node, SIGKILL);
+    }
+    for (unsigned node = 1; node <= all.o.n; node++) {
+        struct node *n = &all.nodes[node];
+        node_wait(node, 5000);
+        free(n->dir);
+        free(n->conf);
+        free(n->socket);
+        free(n->data);
+        free(n->log);
+        free(n->clock_path);
+        munmap(n->clock, sizeof *n->clock);
+    }
+    free(all.maild);
+    free(all.mailctl);
+}

@@ -1,0 +1,55 @@
+/* The maild processes, and mailctl. Node N runs in host N of the network. All calls come from the main thread (a child
+ * dies with the thread that made it), but nodes_ctl and what only reads. */
+#ifndef MERLION_JEPSEN_NODES_H
+#define MERLION_JEPSEN_NODES_H
+
+#include <jansson.h>
+#include <signal.h>
+#include <sys/types.h>
+
+#include "jepsen-like/util.h"
+
+enum { NODES_MAX = 9, NODE_HTTP_PORT = 8080, NODE_PEER_PORT = 7450 };
+
+struct nodes_options {
+    const char *build; /* folder of maild and mailctl */
+    const char *dir;   /* of the run: node folders and logs */
+    unsigned n, voters;
+};
+
+/* Starts all, makes the cluster, waits until every node is well. Ends the process when that fails. */
+void nodes_start(const struct nodes_options *o);
+/* Kills them and waits. */
+void nodes_end(void);
+unsigned nodes_count(void);
+
+void node_start(unsigned node);
+/* SIGKILL, SIGTERM, SIGSTOP, SIGCONT; nothing when it does not run. */
+void node_signal(unsigned node, int number);
+/* Waits for the end of a node that got SIGKILL or SIGTERM; SIGKILL after timeout_ms. */
+void node_wait(unsigned node, unsigned timeout_ms);
+bool node_running(unsigned node);
+const char *node_data(unsigned node);
+
+/* Sets the node's wall clock so many seconds from the real one, and lets it run faster by ppm millionths. */
+void node_clock_set(unsigned node, int seconds, int ppm);
+
+/* Starts again what ended by itself. Call it often. A death by a signal is a crash: counted and said. */
+void nodes_supervise(void);
+unsigned nodes_crashes(void);
+unsigned nodes_exits(void); /* ended by themselves with a code */
+
+/* mailctl on the node: words end with NULL. Returns its exit code, with what it printed in out. Any thread. */
+int nodes_ctl(unsigned node, const char *input, struct text *out, const char *const words[]);
+#define NODE_CTL(node, input, out, ...) nodes_ctl((node), (input), (out), (const char *const[]){__VA_ARGS__, NULL})
+
+/* status --json of the first node that answers; NULL when none does. The caller frees it. */
+json_t *nodes_status(void);
+/* The leader as a number, 0: none known. */
+unsigned nodes_leader(void);
+/* Voters as numbers. Returns how many. */
+unsigned nodes_voters(unsigned voters_r[NODES_MAX]);
+/* Whether all members are ok, lack no body and one leads. */
+bool nodes_well(void);
+
+#endif
