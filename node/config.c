@@ -162,6 +162,7 @@ static struct config_listener *listener_get(struct parse *p, const char *name)
     struct config_listener *l = &c->listeners[c->listener_n++];
     snprintf(l->name, sizeof l->name, "%s", name);
     l->line = p->line;
+    l->listener.tls = LISTENER_TLS_STARTTLS;
     return l;
 }
 

@@ -42,6 +42,7 @@ static void test_good(void **state)
     assert_int_equal(c->listener_n, 2);
     assert_int_equal(c->listeners[0].listener.protocol, LISTENER_IMAP);
     assert_true(c->listeners[1].listener.proxy);
+    assert_int_equal(c->listeners[1].listener.tls, LISTENER_TLS_STARTTLS); /* nothing is in the clear unasked */
     config_free(&c);
 }
 
