@@ -27,23 +27,49 @@ static bool bit_flip(const char *path, struct rng *r)
     return done;
 }
 
-unsigned damage_bodies(const char *data, unsigned bits, struct rng *r)
+/* A file name of the folder that is wanted, at random. false: there is none. */
+static bool file_pick(const char *folder, bool (*wanted)(const char *name), struct rng *r, char picked[4400])
 {
-    char folder[4096], path[4400], picked[4400] = "";
-    unsigned n = 0, flipped = 0;
-    snprintf(folder, sizeof folder, "%s/bodies", data);
+    unsigned n = 0;
     DIR *d = opendir(folder);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        size_t k = strlen(e->d_name);
-        if (k < 5 || strcmp(e->d_name + k - 4, ".seg") != 0)
-            continue;
-        snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
-        if (rng_below(r, ++n) == 0)
-            strcpy(picked, path);
-    }
+    for (struct dirent *e; d && (e = readdir(d));)
+        if (wanted(e->d_name) && rng_below(r, ++n) == 0)
+            snprintf(picked, 4400, "%s/%s", folder, e->d_name);
     if (d)
         closedir(d);
-    while (n && bits--)
-        flipped += bit_flip(picked, r);
+    return n > 0;
+}
+
+static unsigned damage(const char *data, const char *folder_name, bool (*wanted)(const char *name), unsigned bits,
+                       struct rng *r)
+{
+    char folder[4096], picked[4400];
+    unsigned flipped = 0;
+    snprintf(folder, sizeof folder, "%s/%s", data, folder_name);
+    if (file_pick(folder, wanted, r, picked))
+        while (bits--)
+            flipped += bit_flip(picked, r);
     return flipped;
+}
+
+static bool is_segment(const char *name)
+{
+    size_t n = strlen(name);
+    return n > 4 && strcmp(name + n - 4, ".seg") == 0;
+}
+
+/* "0000000000003102-0000000000003521"; open ones are mostly empty space. */
+static bool is_log(const char *name)
+{
+    return strlen(name) == 33 && name[16] == '-';
+}
+
+unsigned damage_bodies(const char *data, unsigned bits, struct rng *r)
+{
+    return damage(data, "bodies", is_segment, bits, r);
+}
+
+unsigned damage_log(const char *data, unsigned bits, struct rng *r)
+{
+    return damage(data, "raft", is_log, bits, r);
 }

@@ -1,7 +1,7 @@
 /* The order of things: network, nodes, accounts, clients, faults, heal, dumps, checks, one line of result. */
 #include "jepsen-like/nemesis.h"
 #include "jepsen-like/net.h"
-#include "jepsen-like/nodes.h"
+#include "jepsen-like/cluster.h"
 #include "jepsen-like/options.h"
 #include "jepsen-like/workload.h"
 
@@ -186,7 +186,7 @@ static void workload_check(const struct workload *w)
 
 static void settle(void)
 {
-    for (uint64_t end = now_ns() + SETTLE_MS * NS_PER_MS; !nodes_well(); sleep_ms(200)) {
+    for (uint64_t end = now_ns() + SETTLE_MS * NS_PER_MS; !cluster_well(); sleep_ms(200)) {
         nodes_supervise();
         if (now_ns() > end) {
             struct text out = {0};
@@ -321,6 +321,7 @@ int main(int argc, char **argv)
         fail("no host for the test itself: %s", strerror(errno));
     struct nodes_options nodes = {test.o.build, test.o.dir, test.o.nodes, test.o.voters};
     nodes_start(&nodes);
+    cluster_make();
     say("%u nodes serve", test.o.nodes);
     workloads_prepare();
     say("workloads are prepared");

@@ -1,16 +1,16 @@
 #include "jepsen-like/nemesis.h"
 
+#include "jepsen-like/cluster.h"
 #include "jepsen-like/damage.h"
 #include "jepsen-like/message.h"
 #include "jepsen-like/net.h"
-#include "jepsen-like/nodes.h"
 #include "jepsen-like/smtp.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { RECOVERIES_MAX = 10000, STOP_MS = 20000 };
+enum { RECOVERIES_MAX = 10000, STOP_MS = 20000, REFUSAL_MS = 1000 };
 
 struct nemesis {
     const struct nemesis_options *o;
@@ -27,7 +27,7 @@ static unsigned any_node(struct nemesis *n)
 
 static unsigned leader_or_any(struct nemesis *n)
 {
-    unsigned leader = nodes_leader();
+    unsigned leader = cluster_leader();
     return leader ? leader : any_node(n);
 }
 
@@ -58,7 +58,7 @@ static void kill_leader(struct nemesis *n)
 
 static void kill_majority(struct nemesis *n)
 {
-    unsigned voters[NODES_MAX], k = nodes_voters(voters);
+    unsigned voters[NODES_MAX], k = cluster_voters(voters);
     unsigned skip = k ? rng_below(&n->rng, k) : 0;
     for (unsigned i = 0; i < k; i++)
         if (i != skip)
@@ -185,7 +185,7 @@ static void cut_bridge(struct nemesis *n)
 /* Voters alone: with three of them each link matters. */
 static void cut_link(struct nemesis *n)
 {
-    unsigned voters[NODES_MAX], k = nodes_voters(voters);
+    unsigned voters[NODES_MAX], k = cluster_voters(voters);
     if (k >= 2)
         cut_both(voters[0], voters[1 + rng_below(&n->rng, k - 1)]);
 }
@@ -275,8 +275,7 @@ static void transfer(struct nemesis *n)
 /* A standby gets a vote, a voter loses it, while mail flows. */
 static void churn(struct nemesis *n)
 {
-    unsigned voters[NODES_MAX], k = nodes_voters(voters), standby = 0;
-    char name[16];
+    unsigned voters[NODES_MAX], k = cluster_voters(voters), standby = 0;
     if (k == 0)
         return;
     unsigned from = voters[rng_below(&n->rng, k)];
@@ -289,20 +288,48 @@ static void churn(struct nemesis *n)
     }
     if (!standby)
         return;
-    snprintf(name, sizeof name, "n%u", standby);
-    ctl_try((const char *const[]){"member", "role", name, "voter", NULL});
-    snprintf(name, sizeof name, "n%u", from);
-    ctl_try((const char *const[]){"member", "role", name, "standby", NULL});
+    ctl_try((const char *const[]){"member", "role", node_name(standby), "voter", NULL});
+    ctl_try((const char *const[]){"member", "role", node_name(from), "standby", NULL});
+}
+
+static void replace(struct nemesis *n)
+{
+    cluster_node_replace(n->victim);
+}
+
+static void replace_begin(struct nemesis *n)
+{
+    kill_node(n, n->victim = any_node(n));
 }
 
 /* ---- disks ---- */
 
 /* A node's bodies rot while it is down; it must notice and get them from the others. */
-static void flip_bits(struct nemesis *n)
+static void flip_bodies(struct nemesis *n)
 {
     kill_node(n, n->victim = any_node(n));
     unsigned flipped = damage_bodies(node_data(n->victim), 3, &n->rng);
     say("  %u bits flipped in n%u's bodies", flipped, n->victim);
+}
+
+/* A log that lies about what was acknowledged must keep the node from voting. Unless it finds nothing wrong (the bits
+ * were in space not used), it says so and ends; then its operator makes it anew. */
+static void flip_log(struct nemesis *n)
+{
+    kill_node(n, n->victim = any_node(n));
+    unsigned flipped = damage_log(node_data(n->victim), 3, &n->rng);
+    say("  %u bits flipped in n%u's log", flipped, n->victim);
+}
+
+static void start_or_replace(struct nemesis *n)
+{
+    nodes_refusal_expect(n->victim, true);
+    start_all(n);
+    wait_supervised(REFUSAL_MS);
+    bool refused = !node_running(n->victim);
+    nodes_refusal_expect(n->victim, false);
+    if (refused)
+        replace(n);
 }
 
 static void nothing(struct nemesis *n)
@@ -335,7 +362,9 @@ static const struct fault {
     {"clock-drift", clock_drift, clocks_back},
     {"transfer", transfer, nothing},
     {"churn", churn, nothing},
-    {"flip-bits", flip_bits, start_all},
+    {"replace", replace_begin, replace},
+    {"flip-bodies", flip_bodies, start_all},
+    {"flip-log", flip_log, start_or_replace},
 };
 enum { FAULT_N = sizeof faults / sizeof faults[0] };
 

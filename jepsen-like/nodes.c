@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,9 @@
 
 struct node {
     pid_t pid; /* 0: does not run */
-    bool wanted;
+    bool wanted, refusal_expected;
+    char name[16];
+    unsigned generation; /* how often it was made anew */
     char *dir, *conf, *socket, *data, *log, *clock_path;
     struct clock_shim *clock;
 };
@@ -60,7 +63,7 @@ static void conf_write(unsigned node)
     FILE *f = fopen(n->conf, "we");
     if (!f)
         fail("%s cannot be written", n->conf);
-    fprintf(f, "[node]\nname = n%u\ndata = %s\nhostname = n%u.example\n", node, n->data, node);
+    fprintf(f, "[node]\nname = %s\ndata = %s\nhostname = n%u.example\n", n->name, n->data, node);
     fprintf(f, "[peer]\nlisten = 10.77.0.%u:%u\nvoters = %u\n", node, NODE_PEER_PORT, all.o.voters);
     fprintf(f, "[admin]\nsocket = %s\n[http]\nlisten = 10.77.0.%u:%u\n", n->socket, node, NODE_HTTP_PORT);
     /* Few entries between snapshots: nodes that were away often need one. */
@@ -176,6 +179,10 @@ void nodes_supervise(void)
         if (!n->pid || !n->wanted || waitpid(n->pid, &status, WNOHANG) != n->pid)
             continue;
         n->pid = 0;
+        if (WIFEXITED(status) && n->refusal_expected) {
+            n->wanted = false;
+            continue;
+        }
         if (WIFSIGNALED(status)) {
             all.crashes++;
             say("n%u CRASHED with signal %d (see %s)", node, WTERMSIG(status), n->log);
@@ -185,6 +192,11 @@ void nodes_supervise(void)
         }
         node_start(node);
     }
+}
+
+void nodes_refusal_expect(unsigned node, bool expect)
+{
+    all.nodes[node].refusal_expected = expect;
 }
 
 unsigned nodes_crashes(void)
@@ -268,92 +280,33 @@ int nodes_ctl(unsigned node, const char *input, struct text *out, const char *co
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-json_t *nodes_status(void)
+const char *node_name(unsigned node)
 {
-    struct text out = {0};
-    json_t *j = NULL;
-    for (unsigned node = 1; node <= all.o.n && !j; node++)
-        if (all.nodes[node].pid && NODE_CTL(node, NULL, &out, "status", "--json") == 0)
-            j = json_loads(out.p, 0, NULL);
-    text_free(&out);
-    return j;
+    return all.nodes[node].name;
 }
 
-static const char *member_text(const json_t *member, const char *name)
+static int file_remove(const char *file, const struct stat *st, int kind, struct FTW *at)
 {
-    const char *s = json_string_value(json_object_get(member, name));
-    return s ? s : "";
+    (void)st;
+    (void)kind;
+    return at->level ? remove(file) : 0;
 }
 
-static unsigned member_number(const json_t *member)
+static void folder_empty(const char *folder)
 {
-    const char *name = member_text(member, "name");
-    return name[0] == 'n' ? (unsigned)atoi(name + 1) : 0;
+    if (nftw(folder, file_remove, 16, FTW_DEPTH | FTW_PHYS))
+        fail("%s cannot be emptied: %s", folder, strerror(errno));
 }
 
-unsigned nodes_leader(void)
+void node_wipe(unsigned node)
 {
-    json_t *j = nodes_status(), *m;
-    size_t i;
-    unsigned leader = 0;
-    json_array_foreach(json_object_get(j, "members"), i, m) if (json_is_true(json_object_get(m, "leader"))) leader =
-        member_number(m);
-    json_decref(j);
-    return leader;
+    struct node *n = &all.nodes[node];
+    folder_empty(n->data);
+    snprintf(n->name, sizeof n->name, "n%u-%u", node, ++n->generation % 100000);
+    conf_write(node);
 }
 
-unsigned nodes_voters(unsigned voters_r[NODES_MAX])
-{
-    json_t *j = nodes_status(), *m;
-    size_t i;
-    unsigned n = 0;
-    json_array_foreach(json_object_get(j, "members"), i, m) if (strcmp(member_text(m, "role"), "voter") == 0 &&
-                                                                n < NODES_MAX) voters_r[n++] = member_number(m);
-    json_decref(j);
-    return n;
-}
-
-bool nodes_well(void)
-{
-    json_t *j = nodes_status(), *m;
-    size_t i;
-    unsigned well = 0, leaders = 0;
-    json_array_foreach(json_object_get(j, "members"), i, m)
-    {
-        well += strcmp(member_text(m, "state"), "ok") == 0 && json_integer_value(json_object_get(m, "missing")) == 0;
-        leaders += json_is_true(json_object_get(m, "leader"));
-    }
-    json_decref(j);
-    return well == all.o.n && leaders == 1;
-}
-
-/* ---- making the cluster ---- */
-
-static void ctl_must(unsigned node, struct text *out, const char *const words[])
-{
-    int r = -1;
-    for (unsigned i = 0; i < 300 && r != 0; i++) { /* the socket opens a moment after the start */
-        nodes_supervise();
-        if ((r = nodes_ctl(node, NULL, out, words)) != 0)
-            sleep_ms(50);
-    }
-    if (r)
-        fail("mailctl %s %s on n%u: exit code %d: %s", words[0], words[1] ? words[1] : "", node, r, out->p);
-}
-
-static void node_join(unsigned node, struct text *out)
-{
-    char name[16], address[32];
-    snprintf(name, sizeof name, "n%u", node);
-    snprintf(address, sizeof address, "10.77.0.%u:%u", node, NODE_PEER_PORT);
-    ctl_must(1, out, (const char *const[]){"member", "add", name, address, "--json", NULL});
-    json_t *j = json_loads(out->p, 0, NULL);
-    const char *token = json_string_value(json_object_get(j, "token"));
-    if (!token)
-        fail("member add gave no token: %s", out->p);
-    ctl_must(node, out, (const char *const[]){"cluster", "join", token, NULL});
-    json_decref(j);
-}
+/* ---- all of them ---- */
 
 static void nodes_make(void)
 {
@@ -365,8 +318,12 @@ static void nodes_make(void)
         n->data = path("%s/n%u/%s", all.o.dir, node, "data");
         n->log = path("%s/n%u/%s", all.o.dir, node, "log");
         n->clock_path = path("%s/n%u/%s", all.o.dir, node, "clock");
-        if ((mkdir(n->dir, 0755) && errno != EEXIST) || (mkdir(n->data, 0700) && errno != EEXIST))
+        if (mkdir(n->dir, 0755) && errno != EEXIST)
             fail("%s cannot be made: %s", n->dir, strerror(errno));
+        folder_empty(n->dir); /* of an earlier run */
+        if (mkdir(n->data, 0700))
+            fail("%s cannot be made: %s", n->data, strerror(errno));
+        snprintf(n->name, sizeof n->name, "n%u", node);
         conf_write(node);
         clock_make(n);
     }
@@ -374,22 +331,12 @@ static void nodes_make(void)
 
 void nodes_start(const struct nodes_options *o)
 {
-    struct text out = {0};
     all.o = *o;
     all.maild = path("%s/%.0u%s", o->build, 0, "maild");
     all.mailctl = path("%s/%.0u%s", o->build, 0, "mailctl");
     nodes_make();
     for (unsigned node = 1; node <= o->n; node++)
         node_start(node);
-    ctl_must(1, &out, (const char *const[]){"cluster", "init", NULL});
-    for (unsigned node = 2; node <= o->n; node++)
-        node_join(node, &out);
-    text_free(&out);
-    for (uint64_t end = now_ns() + 60 * NS_PER_S; !nodes_well(); sleep_ms(100)) {
-        nodes_supervise();
-        if (now_ns() > end)
-            fail("the new cluster is not well after 60 s; logs are in %s", o->dir);
-    }
 }
 
 void nodes_end(void)

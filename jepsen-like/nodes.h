@@ -3,7 +3,6 @@
 #ifndef MERLION_JEPSEN_NODES_H
 #define MERLION_JEPSEN_NODES_H
 
-#include <jansson.h>
 #include <signal.h>
 #include <sys/types.h>
 
@@ -17,7 +16,7 @@ struct nodes_options {
     unsigned n, voters;
 };
 
-/* Starts all, makes the cluster, waits until every node is well. Ends the process when that fails. */
+/* Starts all; they belong to no cluster yet. */
 void nodes_start(const struct nodes_options *o);
 /* Kills them and waits. */
 void nodes_end(void);
@@ -36,6 +35,8 @@ void node_clock_set(unsigned node, int seconds, int ppm);
 
 /* Starts again what ended by itself. Call it often. A death by a signal is a crash: counted and said. */
 void nodes_supervise(void);
+/* While it is expected, a node that ends by itself with a code is left down. */
+void nodes_refusal_expect(unsigned node, bool expect);
 unsigned nodes_crashes(void);
 unsigned nodes_exits(void); /* ended by themselves with a code */
 
@@ -43,13 +44,9 @@ unsigned nodes_exits(void); /* ended by themselves with a code */
 int nodes_ctl(unsigned node, const char *input, struct text *out, const char *const words[]);
 #define NODE_CTL(node, input, out, ...) nodes_ctl((node), (input), (out), (const char *const[]){__VA_ARGS__, NULL})
 
-/* status --json of the first node that answers; NULL when none does. The caller frees it. */
-json_t *nodes_status(void);
-/* The leader as a number, 0: none known. */
-unsigned nodes_leader(void);
-/* Voters as numbers. Returns how many. */
-unsigned nodes_voters(unsigned voters_r[NODES_MAX]);
-/* Whether all members are ok, lack no body and one leads. */
-bool nodes_well(void);
+/* What it is called in the cluster: nN, and after node_wipe another name. */
+const char *node_name(unsigned node);
+/* Of a node that does not run: its data is gone, and it starts as another member. */
+void node_wipe(unsigned node);
 
 #endif

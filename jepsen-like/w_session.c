@@ -137,9 +137,10 @@ static void view_take(struct view *w, struct client *c, bool fetching)
     }
 }
 
-static void view_ascends(struct view *w, struct client *c)
+/* n: those that the session knew when it asked. EXISTS may come after their FETCH. */
+static void view_ascends(struct view *w, struct client *c, size_t n)
 {
-    for (size_t i = 1; i <= w->n && !w->broken; i++) {
+    for (size_t i = 1; i <= n && !w->broken; i++) {
         if (w->uids[i] == 0)
             view_bad(w, c, "FETCH 1:* leaves out", i);
         else if (i > 1 && w->uids[i] <= w->uids[i - 1])
@@ -156,10 +157,11 @@ static bool watch(struct client *c, struct view *w)
     if (o == OUTCOME_OK)
         view_take(w, c, false);
     if (o == OUTCOME_OK && w->n) {
+        size_t n = w->n;
         o = imap_command(&c->imap, COMMAND_TIMEOUT_MS, "FETCH 1:* (UID)");
         if (o == OUTCOME_OK) {
             view_take(w, c, true);
-            view_ascends(w, c);
+            view_ascends(w, c, n);
         }
     }
     op.a = (int64_t)w->n;

@@ -25,7 +25,7 @@ static void run(struct client *c)
         struct op op = client_begin(c, OP_DELIVER, by_imap ? c->imap.node : c->smtp.node, id);
         client_end(&op, by_imap ? append(c, &op)
                                 : smtp_deliver(&c->smtp, "set", c->message.p, c->message.n, COMMAND_TIMEOUT_MS));
-        client_pause(c, op.outcome == OUTCOME_OK ? 90 : 200);
+        client_pause(c, op.outcome == OUTCOME_OK ? 80 : 200);
     }
 }
 
@@ -136,4 +136,4 @@ static void check(const struct dump *d, struct verdict *v)
     free(seen);
 }
 
-const struct workload workload_set = {"delivery set", "set", 5, NULL, run, check};
+const struct workload workload_set = {"delivery set", "set", 8, NULL, run, check};
