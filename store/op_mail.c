@@ -28,15 +28,15 @@ static void account_charge(struct account *a, uint64_t bytes, uint64_t n)
     a->dirty = true;
 }
 
-/* 0, or why this account does not get it. */
+/* 0, or why this account does not get it. Its quota is not asked: RCPT did (store_resolve), and by now the answer to
+ * the client is one for all recipients, so a copy refused here would be lost. What is over is at most what was under
+ * way, and what comes over an alias to others too. */
 static int deliver_one(struct store *s, uint64_t id, struct store_message msg)
 {
     struct account *a = batch_account(s, id);
     struct mailbox *m = a ? batch_mailbox(s, a->r.inbox) : NULL;
     if (!m)
         return ERR_NOTFOUND;
-    if (over_quota(a, msg.size))
-        return ERR_QUOTA;
     if (mailbox_full(m, 1))
         return ERR_TOOBIG;
     batch_message_add(s, m, &msg);
