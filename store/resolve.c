@@ -76,39 +76,80 @@ static bool detail_resolve(struct resolution *r, struct slice address, unsigned 
     return exact_resolve(r, slice_make(p, plus + address.n - at), depth);
 }
 
-static bool first_take(void *arg, const struct store_account *a)
+/* Whom postmaster's mail goes to when nobody is named for it. */
+struct pick {
+    uint64_t id;
+    unsigned rank; /* 0: active and within its quota; 1: active; 2: locked; 3: nobody */
+    unsigned seen;
+};
+
+static bool pick_see(void *arg, const struct store_account *a)
 {
-    account_add(arg, a->id);
-    return false;
+    struct pick *p = arg;
+    bool over = a->quota_bytes && a->used_bytes >= a->quota_bytes;
+    unsigned rank = a->state == ACCOUNT_LOCKED ? 2 : over ? 1 : 0;
+    if (rank < p->rank) {
+        p->rank = rank;
+        p->id = a->id;
+    }
+    return p->rank > 0 && ++p->seen < LOOKUPS_MAX;
 }
 
-/* RFC 5321 4.5.1: mail for postmaster is always taken. */
+static void postmaster_add(struct resolution *r, uint64_t id)
+{
+    r->found = true;
+    for (unsigned i = 0; i < r->n; i++)
+        if (r->accounts[i] == id)
+            return;
+    if (r->n < r->max)
+        r->accounts[r->n++] = id;
+    else
+        r->truncated = true;
+}
+
+/* RFC 5321 4.5.1: mail for postmaster is always taken, even over quota, and by a locked account when there are no
+ * others. */
 static bool postmaster_resolve(struct resolution *r, struct slice domain, unsigned depth)
 {
     struct slice value, canonical;
+    struct pick p = {.rank = 3};
+    unsigned before = r->n, over = r->over_n;
     if (store_setting_get(r->v, SLICE_LITERAL("postmaster"), &value) == 0 &&
-        address_check(&r->arena, value, &canonical) && depth < ALIAS_DEPTH_MAX &&
-        exact_resolve(r, canonical, depth + 1))
+        address_check(&r->arena, value, &canonical) && depth < ALIAS_DEPTH_MAX)
+        exact_resolve(r, canonical, depth + 1);
+    r->over_n = over;
+    if (r->n > before)
         return true;
-    store_account_each(r->v, domain, first_take, r);
-    if (!r->found)
-        store_account_each(r->v, slice_make(NULL, 0), first_take, r);
-    return r->found;
+    store_account_each(r->v, domain, pick_see, &p);
+    if (p.rank > 1) {
+        p.seen = 0;
+        store_account_each(r->v, slice_make(NULL, 0), pick_see, &p);
+    }
+    if (p.rank < 3)
+        postmaster_add(r, p.id);
+    return p.rank < 3;
 }
 
+/* With a detail or without. */
 static bool is_postmaster(struct slice address)
 {
-    return slice_ieq(slice_first(address, slice_find(address, '@')), SLICE_LITERAL("postmaster"));
+    struct slice local = slice_first(address, slice_find(address, '@'));
+    return slice_ieq(slice_first(local, slice_find(local, '+')), SLICE_LITERAL("postmaster"));
 }
 
 static void address_resolve(struct resolution *r, struct slice address, unsigned depth)
 {
     struct slice domain = address_domain(address), value, catch_all;
+    unsigned before = r->n, over = r->over_n;
+    bool postmaster = is_postmaster(address);
     if (depth > ALIAS_DEPTH_MAX || r->lookups++ >= LOOKUPS_MAX || !view_get(r->v, TABLE_DOMAIN, domain, &value))
         return;
-    if (exact_resolve(r, address, depth) || detail_resolve(r, address, depth))
+    bool known = exact_resolve(r, address, depth) || detail_resolve(r, address, depth);
+    if (postmaster)
+        r->over_n = over;
+    if (known && (!postmaster || r->n > before))
         return;
-    if (is_postmaster(address) && postmaster_resolve(r, domain, depth))
+    if (postmaster && postmaster_resolve(r, domain, depth))
         return;
     if (record_bytes_read(value, &catch_all) && catch_all.n && !slice_eq(catch_all, address))
         address_resolve(r, catch_all, depth + 1);

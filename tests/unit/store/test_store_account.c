@@ -276,6 +276,38 @@ static void test_resolve(void **state)
     fx_close(&f);
 }
 
+/* RFC 5321 4.5.1: whatever state the accounts are in, somebody gets it. */
+static void test_postmaster(void **state)
+{
+    struct fx f;
+    uint64_t first;
+    unsigned n;
+    (void)state;
+    start(&f);
+    uint64_t a = fx_user(&f, "a@x.org", 0), b = fx_user(&f, "b@x.org", 100);
+    fx_domain(&f, "y.org", "");
+    uint64_t c = fx_user(&f, "c@y.org", 0);
+    assert_true(resolve(&f, "postmaster+report@x.org", &first, &n) == RESOLVE_LOCAL && first == a);
+    user_set(&f, "a@x.org", "", 1, -1); /* locked */
+    assert_true(resolve(&f, "postmaster@x.org", &first, &n) == RESOLVE_LOCAL && first == b && n == 1);
+    fx_deliver(&f, 60, &b, 1); /* over quota now: taken all the same */
+    assert_true(resolve(&f, "postmaster@x.org", &first, &n) == RESOLVE_LOCAL && first == b && n == 1);
+    user_set(&f, "b@x.org", "", 1, -1);
+    assert_true(resolve(&f, "postmaster@x.org", &first, &n) == RESOLVE_LOCAL && first == c); /* another domain's */
+    user_set(&f, "c@y.org", "", 1, -1);
+    assert_true(resolve(&f, "postmaster@x.org", &first, &n) == RESOLVE_LOCAL && first == a && n == 1);
+    /* Who is named for it is locked: the next one. */
+    user_set(&f, "c@y.org", "", 0, -1);
+    fx_setting(&f, "postmaster", "a@x.org", false);
+    assert_true(resolve(&f, "postmaster@y.org", &first, &n) == RESOLVE_LOCAL && first == c);
+    uint64_t own = fx_user(&f, "postmaster@x.org", 0);
+    assert_true(resolve(&f, "postmaster+report@x.org", &first, &n) == RESOLVE_LOCAL && first == own);
+    user_set(&f, "postmaster@x.org", "", 1, -1);
+    assert_true(resolve(&f, "postmaster@x.org", &first, &n) == RESOLVE_LOCAL && first == c);
+    assert_int_equal(resolve(&f, "a@x.org", &first, &n), RESOLVE_LOCKED);
+    fx_close(&f);
+}
+
 static void test_alias(void **state)
 {
     struct fx f;
@@ -464,10 +496,10 @@ static void test_members(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_users),         cmocka_unit_test(test_addresses),  cmocka_unit_test(test_user_remove),
-        cmocka_unit_test(test_user_in_batch), cmocka_unit_test(test_domains),    cmocka_unit_test(test_resolve),
-        cmocka_unit_test(test_alias),         cmocka_unit_test(test_alias_each), cmocka_unit_test(test_settings),
-        cmocka_unit_test(test_members),
+        cmocka_unit_test(test_users),         cmocka_unit_test(test_addresses), cmocka_unit_test(test_user_remove),
+        cmocka_unit_test(test_user_in_batch), cmocka_unit_test(test_domains),   cmocka_unit_test(test_resolve),
+        cmocka_unit_test(test_postmaster),    cmocka_unit_test(test_alias),     cmocka_unit_test(test_alias_each),
+        cmocka_unit_test(test_settings),      cmocka_unit_test(test_members),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
