@@ -316,8 +316,8 @@ static void deliver_done(struct backend_op *op)
     if (op->status == 0)
         failures_log(m);
     log_event(op->status == 0 ? LOG_INFO : LOG_WARN, "message in", LOG_S("session", m->session.peer.id),
-              LOG_S("id", m->tx.id), LOG_S("from", m->tx.sender), LOG_U("recipients", m->tx.recipient_n),
-              LOG_U("size", m->message.body->n), LOG_E("status", op->status));
+              LOG_S("id", m->tx.id), LOG_S("from", m->tx.sender), LOG_S("to", m->tx.recipients[0].address),
+              LOG_U("recipients", m->tx.recipient_n), LOG_U("size", m->message.body->n), LOG_E("status", op->status));
     outcomes_reply(m, op->status);
     smtp_deliver_free(m);
     smtp_transaction_reset(m);
