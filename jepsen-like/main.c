@@ -1,4 +1,5 @@
 /* The order of things: network, nodes, accounts, clients, faults, heal, dumps, checks, one line of result. */
+#include "jepsen-like/disk.h"
 #include "jepsen-like/nemesis.h"
 #include "jepsen-like/net.h"
 #include "jepsen-like/cluster.h"
@@ -35,7 +36,7 @@ static struct {
     struct running *clients;
     unsigned client_n;
     unsigned replicas_differ; /* or could not be read */
-    bool verified;
+    bool verified, disks;
 } test;
 
 static bool wanted(const struct workload *w)
@@ -269,6 +270,7 @@ static void faults_make(struct nemesis_result *r)
                                 .rounds_min = test.o.rounds_min,
                                 .fault_ms = test.o.fault_ms,
                                 .calm_ms = test.o.calm_ms,
+                                .disks = test.disks,
                                 .only = test.o.fault,
                                 .seed = test.o.seed};
     if (!test.o.no_faults) {
@@ -316,10 +318,13 @@ int main(int argc, char **argv)
     say("seed %llu, build %s, data in %s", (unsigned long long)test.o.seed, test.o.build, test.o.dir);
     if (mkdir(test.o.dir, 0755) && errno != EEXIST)
         fail("%s cannot be made: %s", test.o.dir, strerror(errno));
+    if (!(test.disks = disks_start()))
+        say("no disks of their own for the nodes (loop devices are wanted): disk-low and disk-full are left out");
     net_start(HOST_CLIENTS + CLIENTS_MAX);
     if (net_enter(HOST_MAIN))
         fail("no host for the test itself: %s", strerror(errno));
-    struct nodes_options nodes = {test.o.build, test.o.dir, test.o.nodes, test.o.voters};
+    struct nodes_options nodes = {test.o.build, test.o.dir, test.o.nodes, test.o.voters,
+                                  test.disks ? test.o.disk_mb : 0};
     nodes_start(&nodes);
     cluster_make();
     say("%u nodes serve", test.o.nodes);

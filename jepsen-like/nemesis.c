@@ -2,6 +2,7 @@
 
 #include "jepsen-like/cluster.h"
 #include "jepsen-like/damage.h"
+#include "jepsen-like/disk.h"
 #include "jepsen-like/message.h"
 #include "jepsen-like/net.h"
 #include "jepsen-like/smtp.h"
@@ -332,6 +333,32 @@ static void start_or_replace(struct nemesis *n)
         replace(n);
 }
 
+/* Below what maild reserves: it must refuse mail and go on. */
+static void disk_low(struct nemesis *n)
+{
+    disk_fill(node_disk(n->victim = leader_or_any(n)), 8 << 10);
+}
+
+static void disk_full(struct nemesis *n)
+{
+    disk_fill(node_disk(n->victim = any_node(n)), 0);
+}
+
+static void disk_free(struct nemesis *n)
+{
+    disk_drain(node_disk(n->victim));
+}
+
+static void sync_error(struct nemesis *n)
+{
+    node_sync_fail(n->victim = rng_below(&n->rng, 2) ? leader_or_any(n) : any_node(n), true);
+}
+
+static void sync_good(struct nemesis *n)
+{
+    node_sync_fail(n->victim, false);
+}
+
 static void nothing(struct nemesis *n)
 {
     (void)n;
@@ -365,6 +392,9 @@ static const struct fault {
     {"replace", replace_begin, replace},
     {"flip-bodies", flip_bodies, start_all},
     {"flip-log", flip_log, start_or_replace},
+    {"disk-low", disk_low, disk_free},
+    {"disk-full", disk_full, disk_free},
+    {"sync-error", sync_error, sync_good},
 };
 enum { FAULT_N = sizeof faults / sizeof faults[0] };
 
@@ -443,6 +473,8 @@ static void fault_run(struct nemesis *n, struct nemesis_result *r, const struct 
 
 static bool wanted(const struct nemesis_options *o, const struct fault *f)
 {
+    if (!o->disks && (f->begin == disk_low || f->begin == disk_full))
+        return false;
     return !o->only || strcmp(o->only, f->name) == 0;
 }
 

@@ -9,6 +9,7 @@ struct nemesis_options {
     unsigned rounds_min;
     unsigned fault_ms; /* a fault lasts between a third of it and it */
     unsigned calm_ms;  /* after the cluster serves again */
+    bool disks;        /* nodes have disks of their own */
     const char *only;  /* one fault's name, or NULL */
     uint64_t seed;
 };

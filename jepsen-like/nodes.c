@@ -1,7 +1,8 @@
 #include "jepsen-like/nodes.h"
 
-#include "jepsen-like/clock.h"
+#include "jepsen-like/disk.h"
 #include "jepsen-like/net.h"
+#include "jepsen-like/shim.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,11 +21,14 @@
 struct node {
     pid_t pid; /* 0: does not run */
     bool wanted, refusal_expected;
+    uint64_t start_at; /* it ended by itself and is started again then; 0: not */
     char name[16];
     unsigned generation; /* how often it was made anew */
-    char *dir, *conf, *socket, *data, *log, *clock_path;
-    struct clock_shim *clock;
+    char *dir, *conf, *socket, *disk, *data, *log, *shim_path;
+    struct shim *shim;
 };
+
+enum { RESTART_MS = 200 };
 
 static struct {
     struct nodes_options o;
@@ -43,6 +47,11 @@ static char *path(const char *format, const char *a, unsigned n, const char *b)
 unsigned nodes_count(void)
 {
     return all.o.n;
+}
+
+const char *node_disk(unsigned node)
+{
+    return all.nodes[node].disk;
 }
 
 const char *node_data(unsigned node)
@@ -101,8 +110,8 @@ static char **env_make(const struct node *n)
     while (environ[k])
         k++;
     char **env = xzalloc((k + 3) * sizeof *env);
-    env[own++] = path("LD_PRELOAD=%s%.0u%s", JEPSEN_CLOCK_LIBRARY, 0, "");
-    env[own++] = path(CLOCK_SHIM_ENV "=%s%.0u%s", n->clock_path, 0, "");
+    env[own++] = path("LD_PRELOAD=%s%.0u%s", JEPSEN_SHIM_LIBRARY, 0, "");
+    env[own++] = path(SHIM_ENV "=%s%.0u%s", n->shim_path, 0, "");
     memcpy(env + own, environ, k * sizeof *env);
     return env;
 }
@@ -125,6 +134,7 @@ void node_start(unsigned node)
     if (log < 0)
         fail("%s cannot be written", n->log);
     n->wanted = true;
+    n->start_at = 0;
     char **env = env_make(n);
     n->pid = fork();
     if (n->pid == 0) {
@@ -142,10 +152,12 @@ void node_start(unsigned node)
 void node_signal(unsigned node, int number)
 {
     struct node *n = &all.nodes[node];
+    if (number == SIGKILL || number == SIGTERM) {
+        n->wanted = false;
+        n->start_at = 0;
+    }
     if (!n->pid)
         return;
-    if (number == SIGKILL || number == SIGTERM)
-        n->wanted = false;
     kill(n->pid, number);
 }
 
@@ -176,6 +188,8 @@ void nodes_supervise(void)
     for (unsigned node = 1; node <= all.o.n; node++) {
         struct node *n = &all.nodes[node];
         int status;
+        if (n->start_at && now_ns() > n->start_at)
+            node_start(node);
         if (!n->pid || !n->wanted || waitpid(n->pid, &status, WNOHANG) != n->pid)
             continue;
         n->pid = 0;
@@ -188,9 +202,9 @@ void nodes_supervise(void)
             say("n%u CRASHED with signal %d (see %s)", node, WTERMSIG(status), n->log);
         } else {
             all.exits++;
-            say("n%u ended by itself with %d: started again", node, WEXITSTATUS(status));
+            say("  n%u ended by itself with %d", node, WEXITSTATUS(status));
         }
-        node_start(node);
+        n->start_at = now_ns() + RESTART_MS * NS_PER_MS;
     }
 }
 
@@ -209,20 +223,20 @@ unsigned nodes_exits(void)
     return all.exits;
 }
 
-static void clock_make(struct node *n)
+static void shim_make(struct node *n)
 {
-    int fd = open(n->clock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (fd < 0 || ftruncate(fd, sizeof *n->clock))
-        fail("%s cannot be made: %s", n->clock_path, strerror(errno));
-    n->clock = mmap(NULL, sizeof *n->clock, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    int fd = open(n->shim_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0 || ftruncate(fd, sizeof *n->shim))
+        fail("%s cannot be made: %s", n->shim_path, strerror(errno));
+    n->shim = mmap(NULL, sizeof *n->shim, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     close(fd);
-    if (n->clock == MAP_FAILED)
-        fail("%s cannot be mapped: %s", n->clock_path, strerror(errno));
+    if (n->shim == MAP_FAILED)
+        fail("%s cannot be mapped: %s", n->shim_path, strerror(errno));
 }
 
 void node_clock_set(unsigned node, int seconds, int ppm)
 {
-    struct clock_shim *c = all.nodes[node].clock;
+    struct shim *c = all.nodes[node].shim;
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     c->version++;
@@ -230,6 +244,11 @@ void node_clock_set(unsigned node, int seconds, int ppm)
     c->base_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
     c->ppm = ppm;
     c->version++;
+}
+
+void node_sync_fail(unsigned node, bool fails)
+{
+    all.nodes[node].shim->sync_fails = fails;
 }
 
 /* ---- mailctl ---- */
@@ -314,18 +333,19 @@ static void nodes_make(void)
         struct node *n = &all.nodes[node];
         n->dir = path("%s/n%u%s", all.o.dir, node, "");
         n->conf = path("%s/n%u/%s", all.o.dir, node, "maild.conf");
+        n->disk = path("%s/n%u/%s", all.o.dir, node, "disk");
         n->socket = path("%s/n%u/%s", all.o.dir, node, "admin.sock");
-        n->data = path("%s/n%u/%s", all.o.dir, node, "data");
+        n->data = path("%s/n%u/%s", all.o.dir, node, "disk/data");
         n->log = path("%s/n%u/%s", all.o.dir, node, "log");
-        n->clock_path = path("%s/n%u/%s", all.o.dir, node, "clock");
+        n->shim_path = path("%s/n%u/%s", all.o.dir, node, "shim");
         if (mkdir(n->dir, 0755) && errno != EEXIST)
             fail("%s cannot be made: %s", n->dir, strerror(errno));
         folder_empty(n->dir); /* of an earlier run */
-        if (mkdir(n->data, 0700))
+        if (mkdir(n->disk, 0700) || (all.o.disk_mb && !disk_mount(n->disk, all.o.disk_mb)) || mkdir(n->data, 0700))
             fail("%s cannot be made: %s", n->data, strerror(errno));
         snprintf(n->name, sizeof n->name, "n%u", node);
         conf_write(node);
-        clock_make(n);
+        shim_make(n);
     }
 }
 
@@ -351,10 +371,11 @@ void nodes_end(void)
         free(n->dir);
         free(n->conf);
         free(n->socket);
+        free(n->disk);
         free(n->data);
         free(n->log);
-        free(n->clock_path);
-        munmap(n->clock, sizeof *n->clock);
+        free(n->shim_path);
+        munmap(n->shim, sizeof *n->shim);
     }
     free(all.maild);
     free(all.mailctl);

@@ -14,6 +14,7 @@ struct nodes_options {
     const char *build; /* folder of maild and mailctl */
     const char *dir;   /* of the run: node folders and logs */
     unsigned n, voters;
+    unsigned disk_mb; /* size of each node's own disk; 0: a folder on this machine's */
 };
 
 /* Starts all; they belong to no cluster yet. */
@@ -28,10 +29,14 @@ void node_signal(unsigned node, int number);
 /* Waits for the end of a node that got SIGKILL or SIGTERM; SIGKILL after timeout_ms. */
 void node_wait(unsigned node, unsigned timeout_ms);
 bool node_running(unsigned node);
-const char *node_data(unsigned node);
+const char *node_disk(unsigned node); /* a folder; the disk is mounted there */
+const char *node_data(unsigned node); /* in it */
 
 /* Sets the node's wall clock so many seconds from the real one, and lets it run faster by ppm millionths. */
 void node_clock_set(unsigned node, int seconds, int ppm);
+
+/* From now on syncs of the node fail, or no longer. */
+void node_sync_fail(unsigned node, bool fails);
 
 /* Starts again what ended by itself. Call it often. A death by a signal is a crash: counted and said. */
 void nodes_supervise(void);

@@ -1,8 +1,8 @@
-/* Preloaded into maild: CLOCK_REALTIME, time and gettimeofday as the file in $JEPSEN_CLOCK says. */
-#include "jepsen-like/clock.h"
+/* Preloaded into maild: CLOCK_REALTIME, time, gettimeofday, fsync and fdatasync as the file in $JEPSEN_SHIM says. */
+#include "jepsen-like/shim.h"
 
+#include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -10,11 +10,11 @@
 #include <time.h>
 #include <unistd.h>
 
-static const struct clock_shim *shim;
+static const struct shim *shim;
 
 __attribute__((constructor)) static void shim_map(void)
 {
-    const char *path = getenv(CLOCK_SHIM_ENV);
+    const char *path = getenv(SHIM_ENV);
     int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     if (fd < 0)
         return;
@@ -63,4 +63,23 @@ time_t time(time_t *t_r)
     if (t_r)
         *t_r = now.tv_sec;
     return now.tv_sec;
+}
+
+static int sync_file(long number, int fd)
+{
+    if (shim && shim->sync_fails) {
+        errno = EIO;
+        return -1;
+    }
+    return (int)syscall(number, fd);
+}
+
+int fsync(int fd)
+{
+    return sync_file(SYS_fsync, fd);
+}
+
+int fdatasync(int fd)
+{
+    return sync_file(SYS_fdatasync, fd);
 }
