@@ -1,5 +1,6 @@
 /* Views: the store's structs copied over to the protocol's. The two sides do not know each other (DESIGN section 2). */
 #include "node/backend_internal.h"
+#include "node/base/log.h"
 
 _Static_assert((int)KEYWORDS_MAX == (int)STORE_KEYWORDS_MAX, "one keyword table");
 
@@ -16,8 +17,7 @@ static struct store_view *store_of(struct backend_view *v)
 static void view_close(struct backend_view *v)
 {
     struct view *view = container_of(v, struct view, view);
-    if (view->store)
-        store_view_close(&view->store);
+    store_view_close(&view->store);
     mem_free(view);
 }
 
@@ -62,7 +62,7 @@ static void message_convert(const struct store_message *m, struct message_info *
 static int view_mailbox_find(struct backend_view *v, uint64_t account, struct slice name, struct mailbox_info *info_r)
 {
     struct store_mailbox m;
-    int r = store_of(v) ? store_mailbox_find(store_of(v), account, name, &m) : ERR_NOTFOUND;
+    int r = store_mailbox_find(store_of(v), account, name, &m);
     if (r == 0)
         mailbox_convert(&m, info_r);
     return r;
@@ -71,7 +71,7 @@ static int view_mailbox_find(struct backend_view *v, uint64_t account, struct sl
 static int view_mailbox_get(struct backend_view *v, uint64_t mailbox, struct mailbox_info *info_r)
 {
     struct store_mailbox m;
-    int r = store_of(v) ? store_mailbox_get(store_of(v), mailbox, &m) : ERR_NOTFOUND;
+    int r = store_mailbox_get(store_of(v), mailbox, &m);
     if (r == 0)
         mailbox_convert(&m, info_r);
     return r;
@@ -93,8 +93,7 @@ static bool mailbox_each_one(void *arg, const struct store_mailbox *m)
 static void view_mailbox_each(struct backend_view *v, uint64_t account,
                               bool (*each)(void *arg, const struct mailbox_info *info), void *arg)
 {
-    if (store_of(v))
-        store_mailbox_each(store_of(v), account, mailbox_each_one, &(struct mailbox_each){each, arg});
+    store_mailbox_each(store_of(v), account, mailbox_each_one, &(struct mailbox_each){each, arg});
 }
 
 struct message_each {
@@ -113,14 +112,13 @@ static bool message_each_one(void *arg, const struct store_message *m)
 static void view_message_each(struct backend_view *v, uint64_t mailbox, uint32_t first, uint32_t last,
                               bool (*each)(void *arg, const struct message_info *info), void *arg)
 {
-    if (store_of(v))
-        store_message_each(store_of(v), mailbox, first, last, message_each_one, &(struct message_each){each, arg});
+    store_message_each(store_of(v), mailbox, first, last, message_each_one, &(struct message_each){each, arg});
 }
 
 static int view_message_get(struct backend_view *v, uint64_t mailbox, uint32_t uid, struct message_info *info_r)
 {
     struct store_message m;
-    int r = store_of(v) ? store_message_get(store_of(v), mailbox, uid, &m) : ERR_NOTFOUND;
+    int r = store_message_get(store_of(v), mailbox, uid, &m);
     if (r == 0)
         message_convert(&m, info_r);
     return r;
@@ -128,28 +126,25 @@ static int view_message_get(struct backend_view *v, uint64_t mailbox, uint32_t u
 
 static void view_uids(struct backend_view *v, uint64_t mailbox, struct uid_set *set)
 {
-    if (store_of(v))
-        store_uids(store_of(v), mailbox, set);
+    store_uids(store_of(v), mailbox, set);
 }
 
 static int view_changes(struct backend_view *v, uint64_t mailbox, uint64_t since,
                         bool (*changed)(void *arg, const struct message_info *info), void *arg,
                         struct uid_set *expunged)
 {
-    if (!store_of(v))
-        return ERR_UNAVAILABLE;
     return store_changes(store_of(v), mailbox, since, message_each_one, &(struct message_each){changed, arg}, expunged);
 }
 
 static int view_summary(struct backend_view *v, const struct body_hash *hash, struct slice *summary_r)
 {
-    return store_of(v) ? store_summary(store_of(v), hash, summary_r) : ERR_NOTFOUND;
+    return store_summary(store_of(v), hash, summary_r);
 }
 
 static int view_quota(struct backend_view *v, uint64_t account, uint64_t *used_r, uint64_t *limit_r)
 {
     struct store_account a;
-    int r = store_of(v) ? store_account_get(store_of(v), account, &a) : ERR_NOTFOUND;
+    int r = store_account_get(store_of(v), account, &a);
     if (r == 0) {
         *used_r = a.used_bytes;
         *limit_r = a.quota_bytes;
@@ -170,12 +165,15 @@ static const struct backend_view_ops view_ops = {
     .quota = view_quota,
 };
 
-/* Never fails: a view that could not be opened (reader slots used up) shows nothing. */
+/* Never fails. A view that showed nothing would be told to clients as mailboxes that are gone, and they would delete
+ * their copies: rather end the process, as with any trouble of the storage (DESIGN section 3). */
 struct backend_view *backend_view_open(struct backend *b)
 {
     struct view *v = mem_zalloc(sizeof *v);
     v->view.ops = &view_ops;
-    if (store_view_open(worker_of(b)->services->store, &v->store))
-        v->store = NULL;
+    int r = store_view_open(worker_of(b)->services->store, &v->store);
+    if (r)
+        log_event(LOG_ERROR, "the store cannot be read", LOG_E("code", r));
+    ENSURE(r == 0);
     return &v->view;
 }
