@@ -22,7 +22,7 @@ static const char help[] =
     "Exit codes: 0 PASS, 1 FAIL, 2 the test could not run.\n";
 
 static const struct options smoke = {
-    .seconds = 75, .fault_ms = 900, .calm_ms = 150, .rounds_min = 3, .delivered_min = 2000, .disk_mb = 1024};
+    .seconds = 75, .fault_ms = 700, .calm_ms = 60, .rounds_min = 3, .delivered_min = 2000, .disk_mb = 1024};
 static const struct options full = {
     .seconds = 2600, .fault_ms = 8000, .calm_ms = 3000, .rounds_min = 3, .delivered_min = 50000, .disk_mb = 6144};
 
