@@ -1,5 +1,6 @@
 #include "node/admin.h"
 
+#include "node/address.h"
 #include "node/base/clock.h"
 #include "node/base/list.h"
 #include "store/command.pb-c.h"
@@ -171,6 +172,33 @@ static void connection_refuse(struct admin_connection *c, int code, const char *
     connection_write(c, &line);
 }
 
+static json_t *ascii(json_t *value)
+{
+    char text[ADDRESS_TEXT_MAX];
+    const char *in = json_string_value(value);
+    bool fits = in && strlen(in) < ADDRESS_TEXT_MAX;
+    return fits ? json_string(address_ascii(slice_str(in), text)) : json_incref(value);
+}
+
+/* Arguments that are addresses and domains, in the form that the store knows. */
+static void args_ascii(const struct admin_request *r)
+{
+    static const struct {
+        const char *verbs, *arg;
+    } table[] = {{"domain ", "name"},  {"domain ", "catch_all"}, {"user ", "address"},
+                 {"user ", "domain"},  {"alias ", "address"},    {"alias ", "targets"},
+                 {"alias ", "domain"}, {"mailbox ", "user"},     {"settings set", "value"}};
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        json_t *value = json_object_get(r->args, table[i].arg);
+        if (!value || !slice_istarts(slice_str(r->verb->name), slice_str(table[i].verbs)))
+            continue;
+        if (json_is_string(value))
+            json_object_set_new(r->args, table[i].arg, ascii(value));
+        for (size_t k = 0; k < json_array_size(value); k++)
+            json_array_set_new(value, k, ascii(json_array_get(value, k)));
+    }
+}
+
 static void connection_next(struct admin_connection *c)
 {
     while (!c->call && !uv_is_closing((uv_handle_t *)&c->pipe)) {
@@ -194,6 +222,7 @@ static void connection_next(struct admin_connection *c)
             connection_refuse(c, r ? r : ERR_NOTFOUND, r ? detail.text : "this node does not know that verb");
             continue;
         }
+        args_ascii(&call->request);
         call->node = c->admin->node;
         call->connection = c;
         c->call = call;

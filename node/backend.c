@@ -1,5 +1,6 @@
 #include "node/backend_internal.h"
 
+#include "node/address.h"
 #include "node/base/clock.h"
 
 /* ---- sync, compute: a small carrier that goes away and comes home ---- */
@@ -141,7 +142,9 @@ static void backend_recipient(struct backend *b, struct slice address, struct re
     *r = (struct recipient){.kind = RECIPIENT_UNSURE}; /* no view is no reason to send mail back */
     if (store_view_open(worker_of(b)->services->store, &v))
         return;
-    enum resolve found = store_resolve(v, address, r->accounts, RECIPIENT_ACCOUNTS_MAX, &r->n);
+    char text[ADDRESS_TEXT_MAX];
+    struct slice known = slice_str(address_ascii(address, text));
+    enum resolve found = store_resolve(v, known, r->accounts, RECIPIENT_ACCOUNTS_MAX, &r->n);
     r->kind = recipient_kinds[found];
     store_view_close(&v);
 }

@@ -1,6 +1,7 @@
 /* Logins: the account as of now (read barrier), then scrypt on the compute pool unless it confirmed the same just now.
  */
 #include "node/backend_internal.h"
+#include "node/address.h"
 #include "node/base/clock.h"
 #include "node/password.h"
 
@@ -13,7 +14,7 @@ struct login {
     struct backend_auth *op;
     char *password, *encoded, client[64];
     size_t password_n;
-    char user[320];
+    char user[ADDRESS_TEXT_MAX];
     bool usable; /* the account exists and is not locked */
     bool right;
     bool blind; /* the store could not be asked */
@@ -100,7 +101,7 @@ void backend_auth(struct backend *b, struct backend_auth *op)
     struct login *l = mem_zalloc(sizeof *l);
     l->worker = worker_of(b);
     l->op = op;
-    snprintf(l->user, sizeof l->user, "%.*s", (int)slice_first(op->user, sizeof l->user).n, (const char *)op->user.p);
+    address_ascii(op->user, l->user);
     for (char *c = l->user; *c; c++)
         if (*c >= 'A' && *c <= 'Z')
             *c = (char)(*c | 0x20);
