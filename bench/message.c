@@ -143,11 +143,17 @@ bool message_matches(const char *bytes, size_t length, const char *recipient)
     const char *at = memmem(bytes, length, mark, sizeof mark - 1);
     unsigned long long seed;
     size_t size;
-    if (!at || sscanf(at, "X-Bench: %llu %zu", &seed, &size) != 2 || size < MESSAGE_MIN || size > MESSAGE_MAX)
+    char line[64]; /* bytes has no NUL */
+    if (!at)
+        return false;
+    size_t left = (size_t)(bytes + length - at), part = left < sizeof line ? left : sizeof line - 1;
+    memcpy(line, at, part);
+    line[part] = '\0';
+    if (sscanf(line, "X-Bench: %llu %zu", &seed, &size) != 2 || size < MESSAGE_MIN || size > MESSAGE_MAX)
         return false;
     struct message m;
     message_make(&m, seed, size, recipient);
-    if ((size_t)(bytes + length - at) != m.length)
+    if (left != m.length)
         return false;
     for (int i = 0; i < m.parts; i++) {
         if (memcmp(at, m.part[i].bytes, m.part[i].length) != 0)
