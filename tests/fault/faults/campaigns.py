@@ -11,7 +11,6 @@ KINDS = [(CHANGES, ""), (["submit"], "raft/"), (["write"], "raft/metadata"), (["
          (["write", "sync", "create", "rename"], "raft/snapshot"), (["write"], "raft.mark"), (["sync"], "raft.mark"),
          (["write"], "bodies/"), (["sync"], "bodies/"), (["write"], "state/"), (["sync"], "state/"), (["write"], "local/"),
          (["sync"], "local/")]
-REACH = {1: (1, 300), 2: (1, 12)}
 
 
 def arm_random(rnd, control, action, seed=0):
@@ -178,15 +177,15 @@ def transfer(run):
             rig.death(away, 10)
             have = len(away.log_text())
             run.checked(lambda: wait_for(lambda: rig.leader(asked=rest[0]) is not away, 20, "no leader"), "a node is away")
-            for _ in range(6):
+            for _ in range(4):
                 load(rig, rest, 30)
             control = rig.control[away.name]
             for died in range(run.scale(4, 12)):
-                path = run.rnd.choice(["state", "state.incoming", "state.incoming", "", "raft/snapshot"])
-                control.arm(run.rnd.randint(1, 25), run.rnd.choice(["before", "after", "torn"]) if not power else "power",
+                path, most = run.rnd.choice([("state.incoming", 12), ("state", 25), ("raft/snapshot", 8), ("", 150)])
+                control.arm(run.rnd.randint(1, most), run.rnd.choice(["before", "after", "torn"]) if not power else "power",
                             path=path, seed=run.rnd.choice([0, run.rnd.getrandbits(32)]))
                 p = rig.begin(away)
-                if rig.death(away, 1.5) is None:
+                if rig.death(away, 1.0) is None:
                     control.disarm()
                     break
                 check(p.poll() == -9, f"{away.name} ended with {p.poll()}: {away.log_tail()}")

@@ -51,10 +51,10 @@ class Client:
 
     # ---- connections ----
 
-    def connect(self, node):
+    def connect(self, node, timeout=20):
         self.drop()
-        self.imap = Imap(node, self.user, timeout=20)
-        self.lmtp = Smtp(node, "lmtp", timeout=20)
+        self.imap = Imap(node, self.user, timeout=timeout)
+        self.lmtp = Smtp(node, "lmtp", timeout=timeout)
         self.selected = None
 
     def drop(self):

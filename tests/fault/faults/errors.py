@@ -147,7 +147,7 @@ def load_open(rig):
     for c in rig.clients:
         if not c.maybe:
             try:
-                c.connect(rig.nodes[0]) if not c.imap else None
+                c.connect(rig.nodes[0], timeout=0.5)
                 c.run(rig.nodes[0], 3)
             except OSError:
                 c.drop()
