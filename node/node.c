@@ -177,6 +177,8 @@ static void check(uv_timer_t *t)
 {
     struct node *n = t->data;
     struct replication_now now = {0};
+    if (blob_failed(n->services.blobs))
+        fatal(n, ERR_IO, "bodies cannot be written or found any more");
     if (n->services.replication)
         replication_now(n->services.replication, &now);
     bool synced = n->services.replication && !now.syncing;

@@ -115,6 +115,11 @@ void blob_append(struct blob_log *b, struct blob_append *a)
     blob_writer_queue(b, a);
 }
 
+bool blob_failed(struct blob_log *b)
+{
+    return atomic_load(&b->failed) || atomic_load(&b->index.failed);
+}
+
 /* ---- reading ---- */
 
 struct damage {

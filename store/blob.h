@@ -55,6 +55,9 @@ struct blob_append {
  * lease. */
 void blob_append(struct blob_log *b, struct blob_append *a);
 
+/* The process must end: bodies cannot be written any more, or their index has failed. Any thread. */
+bool blob_failed(struct blob_log *b);
+
 /* Any thread; may read from disk (use the compute pool where a miss would block a loop). 0, ERR_NOTFOUND, ERR_CORRUPT
  * (also for a read error of the disk; the body is then noted as missing, blob_has says false, and an append heals it).
  */

@@ -59,6 +59,8 @@ static int disk_get(struct blob_index *x, const struct body_hash *hash, struct b
     MDB_val key = key_of(hash), value;
     *row_r = (struct blob_row){0};
     int rc = mdb_txn_begin(x->env, NULL, MDB_RDONLY, &txn);
+    if (rc == MDB_PANIC) /* a write of its meta page failed: it answers nobody any more */
+        atomic_store(&x->failed, true);
     if (rc)
         return index_error(rc);
     rc = mdb_get(txn, x->bodies, &key, &value);

@@ -36,7 +36,7 @@ struct blob_index {
     bool in_use; /* goes to LMDB as flag 1 */
     _Atomic bool recheck;
     _Atomic uint64_t bodies_n, missing_n;
-    _Atomic bool failed; /* LMDB could not sync */
+    _Atomic bool failed; /* LMDB could not write, sync or read */
     int64_t crashed_ms;  /* when it was opened after the last crash: touches from before may be lost; 0: never */
 
     pthread_mutex_t step_lock; /* one step at a time */

@@ -281,7 +281,7 @@ static struct task *group_run(struct blob_log *b, struct group *g, struct task *
 {
     int err;
     struct task *rest = group_take(b, g, list, &err);
-    if (atomic_load(&b->failed) || atomic_load(&b->index.failed))
+    if (blob_failed(b))
         err = ERR_IO;
     if (g->bytes && !err)
         err = space_check(b, g);

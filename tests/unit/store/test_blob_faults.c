@@ -1,4 +1,5 @@
-/* Full disks and disks that fail. The program has a fdatasync of its own, which counts, and fails on demand. */
+/* Full disks and disks that fail. The program has a fdatasync and a pwrite of its own,
+ * which count, and fail on demand. */
 #include "tests/unit/store/support_blob.h"
 
 #include <errno.h>
@@ -9,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static atomic_int sync_fails;
+static atomic_int sync_fails, meta_fails;
 static atomic_uint syncs;
 
 int fdatasync(int fd)
@@ -25,6 +26,16 @@ int fdatasync(int fd)
         return -1;
     }
     return (int)syscall(SYS_fdatasync, fd);
+}
+
+/* LMDB's meta pages are the first two of its file, and written in part. */
+ssize_t pwrite(int fd, const void *p, size_t n, off_t at)
+{
+    if (at < 2 * 4096 && n < 4096 && atomic_load(&meta_fails)) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return syscall(SYS_pwrite64, fd, p, n, at);
 }
 
 static void file_limit(rlim_t bytes)
@@ -118,8 +129,29 @@ static void failed_sync_ends_it(void **state)
     atomic_store(&sync_fails, 0);
     assert_int_equal(blob_bench_append(t, 20, 21), ERR_IO);
     assert_int_equal(blob_bench_append(t, 0, 1), ERR_IO);
+    assert_true(blob_failed(t->log));
     assert_false(blob_has(t->log, &hash));
     assert_int_equal(blob_bench_check(t, 4), 0);
+    blob_close(&t->log);
+    blob_bench_open(t);
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(blob_bench_check(t, i), 0);
+    assert_int_equal(blob_bench_append(t, 5, 10), 0);
+}
+
+/* LMDB refuses even reads after that, whatever the error was: a node that lives on would find no body. */
+static void failed_meta_page_ends_it(void **state)
+{
+    struct blob_bench *t = *state;
+    struct body_hash unknown = blob_bench_hash(6);
+    blob_bench_open(t);
+    assert_int_equal(blob_bench_append(t, 0, 5), 0);
+    assert_false(blob_failed(t->log));
+    atomic_store(&meta_fails, 1);
+    assert_int_equal(blob_index_flush(t->log), ERR_NOSPACE);
+    atomic_store(&meta_fails, 0);
+    assert_false(blob_has(t->log, &unknown));
+    assert_true(blob_failed(t->log));
     blob_close(&t->log);
     blob_bench_open(t);
     for (unsigned i = 0; i < 5; i++)
@@ -135,7 +167,7 @@ int main(void)
     log_set_level(LOG_ERROR + 1);
     const struct CMUnitTest tests[] = {
         ON_BENCH(one_sync_an_append), ON_BENCH(full_and_free_again), ON_BENCH(no_room_for_a_segment),
-        ON_BENCH(below_the_reserve),  ON_BENCH(failed_sync_ends_it),
+        ON_BENCH(below_the_reserve),  ON_BENCH(failed_sync_ends_it), ON_BENCH(failed_meta_page_ends_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
