@@ -2,9 +2,12 @@
 #include "replication/bulk_impl.h"
 
 struct receive {
+    struct task task; /* to a reader and back */
     struct blob_append append;
     struct conn *c;
     uint64_t request;
+    struct bytes *record;
+    int status;
 };
 
 struct read_job {
@@ -33,18 +36,52 @@ static void status_answer(struct conn *c, uint64_t request, int status)
 
 /* ---- bodies to keep ---- */
 
+static void receive_end(struct receive *r, int status)
+{
+    struct conn *c = r->c;
+    c->receiving -= r->record->n;
+    status_answer(c, r->request, status);
+    bytes_unref(&r->record);
+    mem_free(r);
+    conn_unref(c);
+}
+
 static void received(struct task *t)
 {
     struct receive *r = container_of(container_of(t, struct blob_append, task), struct receive, append);
-    struct conn *c = r->c;
-    c->b->outstanding--;
-    c->receiving -= r->append.record->n;
+    r->c->b->outstanding--;
     if (r->append.status == ERR_IO)
-        bulk_fatal(c->b, ERR_IO, "append of a body failed");
-    status_answer(c, r->request, r->append.status);
-    bytes_unref(&r->append.record);
-    mem_free(r);
-    conn_unref(c);
+        bulk_fatal(r->c->b, ERR_IO, "append of a body failed");
+    receive_end(r, r->append.status);
+}
+
+static void verified(struct task *t)
+{
+    struct receive *r = container_of(t, struct receive, task);
+    struct bulk *b = r->c->b;
+    b->outstanding--;
+    if (r->status != 0) {
+        log_event(LOG_ERROR, "peer sent a body under a wrong name", LOG_U("peer", r->c->hello.node_id),
+                  LOG_E("error", r->status));
+        receive_end(r, r->status);
+        return;
+    }
+    r->append = (struct blob_append){.task = {.run = received}, .home = &b->loop.queue, .record = r->record};
+    b->outstanding++;
+    blob_append(b->c.blobs, &r->append);
+}
+
+/* A reader's thread. The checksums of record and link tell of damage; that these bytes are what their name says only
+ * the hash does, and once stored under it wrong ones would be read, and given to others, as the message. */
+static void verify_run(struct task *t)
+{
+    struct receive *r = container_of(t, struct receive, task);
+    struct bytes *body = NULL;
+    r->status = blob_decode(bytes_slice(r->record), true, &body);
+    if (body)
+        bytes_unref(&body);
+    t->run = verified;
+    bulk_home(r->c->b, t);
 }
 
 static void body_put(struct conn *c, uint64_t request, struct slice record)
@@ -61,12 +98,12 @@ static void body_put(struct conn *c, uint64_t request, struct slice record)
     struct receive *r = mem_zalloc(sizeof(*r));
     r->c = c;
     r->request = request;
-    r->append =
-        (struct blob_append){.task = {.run = received}, .home = &c->b->loop.queue, .record = bytes_copy(record)};
+    r->record = bytes_copy(record);
+    r->task.run = verify_run;
     c->refs++;
     c->receiving += record.n;
     c->b->outstanding++;
-    blob_append(c->b->c.blobs, &r->append);
+    bulk_read_post(c->b, &r->task);
 }
 
 /* ---- bodies to give ---- */

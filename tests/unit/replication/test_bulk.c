@@ -280,6 +280,28 @@ static void put_to_all(void **state)
         WAIT_UNTIL(blob_has(c->n[i].blobs, &hash), 5000);
 }
 
+/* A program gone wrong, not a cable: lengths and checksums are right, the bytes are of another message. */
+static void wrong_name_is_refused(void **state)
+{
+    struct cluster *c = *state;
+    struct bytes *body = body_make(7, 3000), *other = body_make(8, 3000);
+    struct body_hash hash = body_hash_of(bytes_slice(other)), got;
+    uint64_t size;
+    struct body_put p = {.task = {.run = completed}, .home = &home, .deadline_ms = clock_steady_ms() + 3000};
+    links_wait(c);
+    p.record = blob_encode(&hash, bytes_slice(body));
+    assert_int_equal(blob_record_check(bytes_slice(p.record), &got, &size), 0);
+    done_n = 0;
+    bulk_body_put(c->n[0].bulk, &p);
+    assert_true(wait_done(1, 6000));
+    assert_int_not_equal(p.status, 0);
+    assert_false(blob_has(c->n[1].blobs, &hash));
+    assert_false(blob_has(c->n[2].blobs, &hash));
+    bytes_unref(&p.record);
+    bytes_unref(&body);
+    bytes_unref(&other);
+}
+
 static void puts_at_once(void **state)
 {
     struct cluster *c = *state;
@@ -820,6 +842,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(put_to_all),
+        TEST(wrong_name_is_refused),
         TEST(puts_at_once),
         TEST(put_with_members_down),
         TEST(standbys_do_not_count),
