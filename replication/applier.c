@@ -154,8 +154,8 @@ static void results_publish(struct applier *a, uint64_t applied)
     news_post(a);
 }
 
-/* The outcome is certain once it is applied: the entries are on a majority's disks, and a crash before the commit applies them again. So
- * whoever need not see it in this node's views yet is answered before the commit's sync. */
+/* The outcome is certain once it is applied: the entries are on a majority's disks, and a crash before the commit
+ * applies them again. So whoever need not see it in this node's views yet is answered before the commit's sync. */
 static void results_early(struct applier *a)
 {
     if (!a->batch_results)
@@ -163,7 +163,8 @@ static void results_early(struct applier *a)
     struct applier_result *first = NULL, **last = &first;
     for (const struct applier_result *x = a->batch_results; x; x = x->next) {
         struct applier_result *copy = mem_zalloc(sizeof *copy);
-        *copy = (struct applier_result){.seq = x->seq, .index = x->index, .early = true, .result = bytes_ref(x->result)};
+        *copy =
+            (struct applier_result){.seq = x->seq, .index = x->index, .early = true, .result = bytes_ref(x->result)};
         *last = copy;
         last = &copy->next;
     }
@@ -242,7 +243,7 @@ static bool snapshot_step(struct applier *a)
         a->snapshot_reached = true;
         a->blobs_wanted = atomic_load(&a->blobs_issued);
     }
-    if (atomic_load(&a->blobs_done) < a->blobs_wanted)
+    if (atomic_load(&a->blobs_done) < a->blobs_wanted || atomic_load(&a->unstored_n) > 0)
         return false;
     uint64_t index = a->snapshot_index;
     pthread_mutex_unlock(&a->lock);
@@ -303,6 +304,9 @@ static bool content_check(void *arg, const struct store_content *c)
     return true;
 }
 
+/* In one view, on this thread: nothing is applied meanwhile, so it keeps no page from being used again, and the node is
+ * syncing still. It must be whole before the node counts as level: who promotes or removes members goes by its count of
+ * missing bodies. */
 static void bodies_check(struct applier *a)
 {
     struct store_view *v;
@@ -355,6 +359,7 @@ static void housekeeping(struct applier *a)
     struct statvfs s;
     if (statvfs(a->c.data_dir, &s) == 0)
         atomic_store(&a->disk_free, (uint64_t)s.f_bavail * (uint64_t)s.f_frsize);
+    applier_bodies_retry(a);
     if (a->c.mark && mark_sync(a->c.mark) != 0)
         fail(a, ERR_IO, "sync the mark of acknowledged entries");
     pthread_mutex_lock(&a->lock);
@@ -391,6 +396,7 @@ int applier_start(const struct applier_config *c, struct applier **a_r)
     struct applier *a = mem_zalloc(sizeof *a);
     a->c = *c;
     a->last = &a->first;
+    list_init(&a->refused);
     a->results_last = &a->news.results;
     a->batch_results_last = &a->batch_results;
     a->task.run = news_run;
@@ -437,6 +443,7 @@ void applier_free(struct applier **ap)
         return;
     *ap = NULL;
     queue_drop(a, UINT64_MAX);
+    applier_bodies_close(a);
     if (a->import)
         store_import_abort(&a->import);
     while (a->news.results) {
@@ -516,7 +523,12 @@ uint64_t applier_applied(const struct applier *a)
 
 uint64_t applier_pending(const struct applier *a)
 {
-    return atomic_load(&a->blobs_issued) - atomic_load(&a->blobs_done);
+    return atomic_load(&a->blobs_issued) - atomic_load(&a->blobs_done) - atomic_load(&a->refused_n);
+}
+
+uint64_t applier_refused(const struct applier *a)
+{
+    return atomic_load(&a->unstored_n);
 }
 
 uint64_t applier_disk_free(const struct applier *a)

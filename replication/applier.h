@@ -82,6 +82,7 @@ void applier_take(struct applier *a, struct applier_news *n_r);
 /* Any thread. */
 uint64_t applier_applied(const struct applier *a);
 uint64_t applier_pending(const struct applier *a); /* bodies under way to the blob log */
+uint64_t applier_refused(const struct applier *a); /* bodies that found no space yet */
 uint64_t applier_disk_free(const struct applier *a);
 /* The state's digest right after the marker entry at index. ERR_NOTFOUND: no marker there, or too long ago. */
 int applier_digest(struct applier *a, uint64_t index, struct sum128 *digest_r);

@@ -3,11 +3,58 @@
 
 #include "store/command.pb-c.h"
 
+/* There may be nobody to ask for a body that rode in the command: while it found no space it is kept here, and counted
+ * as not done, so that the snapshot waits and the log keeps the record. New mail is refused meanwhile (core_raft_tick);
+ * what comes past this much memory, proposed by other members, they have. */
+enum { REFUSED_BYTES_MAX = 64 * 1024 * 1024 };
+
 struct body_append {
     struct blob_append append;
     struct applier *a;
+    struct list item; /* applier.refused */
     struct body_hash hash;
+    bool refused; /* once at least; counted in applier.unstored_n */
 };
+
+static void body_free(struct body_append *b)
+{
+    bytes_unref(&b->append.record);
+    mem_free(b);
+}
+
+/* Done for good: the snapshot need not wait for it. */
+static void body_settle(struct body_append *b)
+{
+    struct applier *a = b->a;
+    atomic_fetch_add(&a->blobs_done, 1);
+    if (b->refused)
+        atomic_fetch_sub(&a->unstored_n, 1);
+    body_free(b);
+    pthread_mutex_lock(&a->lock);
+    pthread_cond_signal(&a->wake);
+    pthread_mutex_unlock(&a->lock);
+}
+
+/* Noted as missing too: a peer that has it may be faster than space here. */
+static void body_refused(struct body_append *b)
+{
+    struct applier *a = b->a;
+    if (!b->refused)
+        atomic_fetch_add(&a->unstored_n, 1);
+    b->refused = true;
+    blob_missing_add(a->c.blobs, &b->hash);
+    a->c.missing(a->c.arg);
+    pthread_mutex_lock(&a->lock);
+    bool keep = a->refused_bytes + b->append.record->n <= REFUSED_BYTES_MAX;
+    if (keep) {
+        a->refused_bytes += b->append.record->n;
+        atomic_fetch_add(&a->refused_n, 1);
+        list_append(&a->refused, &b->item);
+    }
+    pthread_mutex_unlock(&a->lock);
+    if (!keep)
+        body_settle(b);
+}
 
 static void body_appended(struct task *t)
 {
@@ -15,17 +62,47 @@ static void body_appended(struct task *t)
     struct applier *a = b->a;
     int status = b->append.status;
     if (status == ERR_NOSPACE) {
-        blob_missing_add(a->c.blobs, &b->hash);
-        a->c.missing(a->c.arg);
-    } else if (status != 0) {
-        a->c.fatal(a->c.arg, status, "append a body");
+        body_refused(b);
+        return;
     }
-    bytes_unref(&b->append.record);
-    mem_free(b);
-    atomic_fetch_add(&a->blobs_done, 1);
+    if (status != 0)
+        a->c.fatal(a->c.arg, status, "append a body");
+    body_settle(b);
+}
+
+static struct body_append *refused_take(struct applier *a, uint64_t *left)
+{
+    struct body_append *b = NULL;
     pthread_mutex_lock(&a->lock);
-    pthread_cond_signal(&a->wake);
+    if (*left > 0 && !list_empty(&a->refused)) {
+        b = container_of(a->refused.next, struct body_append, item);
+        list_remove(&b->item);
+        a->refused_bytes -= b->append.record->n;
+        atomic_fetch_sub(&a->refused_n, 1);
+        --*left;
+    }
     pthread_mutex_unlock(&a->lock);
+    return b;
+}
+
+void applier_bodies_retry(struct applier *a)
+{
+    uint64_t left = atomic_load(&a->refused_n); /* those of now, each once */
+    for (struct body_append *b = refused_take(a, &left); b; b = refused_take(a, &left)) {
+        if (blob_has(a->c.blobs, &b->hash))
+            body_settle(b);
+        else
+            blob_append(a->c.blobs, &b->append);
+    }
+}
+
+void applier_bodies_close(struct applier *a)
+{
+    while (!list_empty(&a->refused)) {
+        struct body_append *b = container_of(a->refused.next, struct body_append, item);
+        list_remove(&b->item);
+        body_free(b);
+    }
 }
 
 /* Not waited for here: the entry stays in the log until the append is durable (the snapshot waits for it), and is met
@@ -34,6 +111,7 @@ static void record_append(struct applier *a, const struct body_hash *hash, struc
 {
     struct body_append *b = mem_zalloc(sizeof *b);
     b->a = a;
+    list_init(&b->item);
     b->hash = *hash;
     b->append.task.run = body_appended;
     b->append.home = a->c.home;

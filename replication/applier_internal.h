@@ -3,6 +3,8 @@
 
 #include "replication/applier.h"
 
+#include "node/base/list.h"
+
 #include <pthread.h>
 
 struct applier {
@@ -35,17 +37,25 @@ struct applier {
     bool failed, missing_seen;
     struct applier_result *batch_results, **batch_results_last;
     int64_t housekeeping_ms;
+    struct list refused; /* under the lock: struct body_append, no space for them yet; oldest first */
+    size_t refused_bytes;
     uint64_t blobs_wanted; /* blobs_issued when the snapshot's index was reached; 0: not reached */
     bool snapshot_reached;
 
     _Atomic uint64_t applied, disk_free;
-    _Atomic uint64_t blobs_issued, blobs_done; /* bodies out of commands; they finish in order */
+    _Atomic uint64_t blobs_issued, blobs_done; /* bodies out of commands; all but unstored_n finish in order */
+    _Atomic uint64_t refused_n;                /* in `refused`: issued, and not under way */
+    _Atomic uint64_t unstored_n;               /* those, and those tried again just now */
     _Atomic bool posted;
     struct task task;
 };
 
 /* applier_bodies.c: what the state refers to must be here, or known to be missing. */
 void applier_body_referenced(struct applier *a, const struct body_hash *hash, struct slice record);
+/* Each second: bodies that found no space are tried again. */
+void applier_bodies_retry(struct applier *a);
+/* At the end: what found no space is in the log still. */
+void applier_bodies_close(struct applier *a);
 /* An entry that the store has already, met again after a restart. */
 void applier_bodies_replay(struct applier *a, struct slice entry);
 
