@@ -101,7 +101,7 @@ static void cluster_join(struct admin_call *c)
     struct err_detail e = {0};
     if (is_member_already(c))
         return;
-    int r = replication_join(node_config(c->node)->data, arg(c, "token"), &e);
+    int r = replication_join(node_config(c->node)->data, node_config(c->node)->name, arg(c, "token"), &e);
     if (r == 0)
         r = node_become_member(c->node, &e);
     if (r)

@@ -83,7 +83,7 @@ static int run_check(const struct config *c)
 static int run_join(const struct config *c, const char *token)
 {
     struct err_detail e = {{0}};
-    if (replication_join(c->data, token, &e)) {
+    if (replication_join(c->data, c->name, token, &e)) {
         fprintf(stderr, "maild: %s\n", e.text);
         return EXIT_START;
     }

@@ -64,6 +64,7 @@ static void tick_cb(uv_timer_t *h)
     proposals_tick(r, now);
     reads_tick(r, now);
     membership_tick(r, now);
+    core_knock_tick(r, now);
     core_sync_tick(r);
     status_applied(r, now);
     status_now_update(r);
@@ -137,7 +138,6 @@ static struct replication *replication_new(const struct replication_config *c, s
     r->replace_after_ms = c->replace_after_ms ? c->replace_after_ms : REPLACE_AFTER_MS;
     r->store = s;
     r->blobs = b;
-    r->boot = (uint64_t)clock_wall_ms();
     r->started_ms = clock_steady_ms();
     r->fresh_last = &r->fresh;
     r->mark.fd = -1;
@@ -285,8 +285,10 @@ int replication_start(const struct replication_config *c, struct store *s, struc
     int rc = identity_load(c->data_dir, &r->identity, e);
     r->member = rc == 0;
     if (rc == 0)
+        rc = identity_boot_next(r->data_dir, (uint64_t)clock_wall_ms(), &r->boot, e);
+    if (rc == 0)
         rc = member_start(r, e);
-    else if (rc == ERR_NOTFOUND)
+    else if (rc == ERR_NOTFOUND && !r->member)
         rc = 0; /* no member yet: answers "unavailable" until init or join and a new start */
     if (rc != 0) {
         replication_delete(&r);

@@ -4,10 +4,12 @@
  *   core_raft.c      libraft's callbacks: fsm, guards' events, watching its state
  *   core_sync.c      the state transfer: from a snapshot descriptor to a store that is level again
  *   core_peers.c     who is a member, links to them, frames
+ *   core_knock.c     a joiner's first words
  *   propose.c        proposals: queue, batches, forwarding, completion
  *   readindex.c      read barriers
  *   membership.c     changes of members and roles, as leader
  *   membership_request.c   what operators ask for
+ *   cluster_time.c   clocks that differ
  *   status.c         what others may know */
 #ifndef REPLICATION_CORE_H
 #define REPLICATION_CORE_H
@@ -51,6 +53,8 @@ struct peer_status {
     uint64_t applied, last, missing;
     int64_t uptime_ms;
     bool syncing, disk_full, draining;
+    bool clock_known;
+    int64_t clock_ahead_ms; /* its wall clock before ours */
 };
 
 struct peer {
@@ -64,6 +68,13 @@ struct peer {
     struct peer_status status;
     uint64_t told_commit; /* by us as leader, of this term */
     int64_t seen_ms;      /* steady clock, last sign of life; start of knowing it at first */
+};
+
+enum { KNOCKS_MAX = 8, KNOCK_DEAD_MS = 2000 };
+struct knock {
+    struct replication *r;
+    struct link *link; /* NULL: refused, dialled again later */
+    char address[128];
 };
 
 enum proposal_state { PROPOSAL_WAITING, PROPOSAL_QUEUED, PROPOSAL_DELAYED, PROPOSAL_SENT };
@@ -184,6 +195,11 @@ struct replication {
     struct peer *peers[REPLICATION_MEMBERS_MAX];
     unsigned n_peers;
     bool peers_stale;
+    struct knock knocks[KNOCKS_MAX];
+    unsigned n_knocks;
+    int refused; /* why the members do not let this node in; 0: nobody said so */
+    int64_t knock_ms;
+    uint64_t hastened_term; /* the dead leader's, whose end we did not wait for */
 
     /* As seen at the last turn, to notice changes. */
     unsigned short seen_state;
@@ -195,6 +211,9 @@ struct replication {
     struct membership membership;
     struct list digests, statuses;
     uint64_t status_serial;
+
+    int64_t clock_middle_ms; /* cluster_time.c: the members' middle clock before ours */
+    int64_t clock_logged_ms, clock_complain_ms;
 
     bool syncing, fetching;
     uint64_t sync_min;
@@ -251,12 +270,20 @@ struct link *core_link(struct replication *r, uint64_t id); /* an up link for on
 void core_send(struct replication *r, const struct raft_message *m);
 void core_commit_tell(struct replication *r);                         /* as leader */
 int core_hello_ok(void *replication, const struct link_hello *hello); /* any thread */
+/* A frame from a peer; serial: of the accepted link, 0: dialled. */
+void core_frame(struct replication *r, struct link *l, uint64_t serial, uint8_t type, uint64_t request,
+                struct slice payload);
 /* Payload a then b to the asker, if it is still there. */
 void core_answer(struct replication *r, struct origin o, struct slice a, struct slice b);
 void core_answer_status(struct replication *r, struct origin o, int status,
                         uint64_t index); /* {i32 status, u64 index} */
 unsigned core_voters(struct replication *r);
 bool core_is_voter(struct replication *r, uint64_t id);
+
+/* ---- core_knock.c ---- */
+void core_knock_start(struct replication *r);
+void core_knock_tick(struct replication *r, int64_t now);
+void core_knock_close(struct replication *r);
 
 /* ---- propose.c ---- */
 void proposals_init(struct replication *r);

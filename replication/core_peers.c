@@ -95,9 +95,12 @@ void core_send(struct replication *r, const struct raft_message *m)
             return;
         unsigned n = total ? message_chunk(&m->append_entries, first) : 0;
         struct buf b = {0};
-        if (message_encode(m, first, n, &b) == 0)
-            link_send(l, LINK_RAFT, buf_slice(&b), (struct slice){NULL, 0});
+        int rc = message_encode(m, first, n, &b);
+        if (rc == 0)
+            rc = link_send(l, LINK_RAFT, buf_slice(&b), (struct slice){NULL, 0});
         buf_close(&b);
+        if (rc != 0)
+            return; /* what follows a part that is missing would be refused, and no commit was told */
         first += n;
     } while (first < total);
     if (m->type == RAFT_APPEND_ENTRIES)
@@ -136,13 +139,15 @@ static void term_asked(struct replication *r, struct origin o)
 static void raft_received(struct replication *r, struct link *l, struct slice payload)
 {
     struct peer *p = core_peer(r, link_peer(l));
+    uint64_t leader = core_leader(r);
+    r->guard.leader_lost = leader != 0 && leader != r->identity.node_id && !core_link(r, leader);
     int rc = raft_guard_receive(&r->guard, &r->raft, link_peer(l), p ? p->address : "peer", payload);
     if (rc != 0)
         log_event(LOG_WARN, "malformed raft message", LOG_U("peer", link_peer(l)));
 }
 
-static void frame(struct replication *r, struct link *l, uint64_t serial, uint8_t type, uint64_t request,
-                  struct slice payload)
+void core_frame(struct replication *r, struct link *l, uint64_t serial, uint8_t type, uint64_t request,
+                struct slice payload)
 {
     struct origin o = {serial, request};
     if (r->life == CORE_CLOSING || atomic_load(&r->failed))
@@ -191,7 +196,7 @@ static void out_up(void *arg, struct link *l, const struct link_hello *hello)
 static void out_frame(void *arg, struct link *l, uint8_t type, uint64_t request, struct slice payload)
 {
     struct peer *p = arg;
-    frame(p->r, l, 0, type, request, payload);
+    core_frame(p->r, l, 0, type, request, payload);
 }
 
 static void out_down(void *arg, struct link *l, int status, const char *why)
@@ -208,6 +213,31 @@ static void out_drained(void *arg, struct link *l)
     (void)arg, (void)l;
 }
 
+/* Nobody listens where the leader was, and its links are gone: its process ended. No use in waiting for the election
+ * timeout, which is there for leaders that may only be slow. Once a term; libraft looks at its next tick. The others
+ * grant a vote only when they lost the leader too (vote_unstick). */
+static void election_hasten(struct replication *r)
+{
+    uint64_t term = raft_current_term(&r->raft);
+    raft_time past = 2 * (raft_time)r->c.election_ms;
+    if (raft_state(&r->raft) != RAFT_FOLLOWER || r->hastened_term == term || core_unfit(r) ||
+        r->raft.election_timer_start < past)
+        return;
+    r->hastened_term = term;
+    r->raft.election_timer_start -= past;
+    log_event(LOG_INFO, "the leader is gone", LOG_U("leader", core_leader(r)), LOG_U("term", term));
+}
+
+static void out_failed(void *arg, struct link *l, int status, const char *why)
+{
+    struct peer *p = arg;
+    struct replication *r = p->r;
+    (void)l, (void)why;
+    /* ERR_IO: the network's answer, as "connection refused"; not silence, nor a peer's own words. */
+    if (r->started && status == ERR_IO && core_leader(r) == p->id && !core_link(r, p->id))
+        election_hasten(r);
+}
+
 static const struct link_events out_events = {out_up, out_frame, out_down, out_drained};
 
 /* ---- accepted links ---- */
@@ -215,7 +245,7 @@ static const struct link_events out_events = {out_up, out_frame, out_down, out_d
 static void in_frame(void *arg, struct link *l, uint8_t type, uint64_t request, struct slice payload)
 {
     struct inbound *in = arg;
-    frame(in->r, l, in->serial, type, request, payload);
+    core_frame(in->r, l, in->serial, type, request, payload);
 }
 
 static void in_up(void *arg, struct link *l, const struct link_hello *hello)
@@ -414,6 +444,7 @@ void core_peers_refresh(struct replication *r)
             /* A folder that was wiped and joined again with the same token has the id, but forgot its votes and its
              * log. */
             link_set_ok(p->out, core_hello_ok, r);
+            link_set_failed(p->out, out_failed, p);
         }
         i++;
     }
@@ -427,13 +458,16 @@ int core_peers_start(struct replication *r, struct err_detail *e)
     static const struct link_listener_events events = {core_hello_ok, accepted};
     config_ids_set(r);
     int rc = link_listen(&r->loop.uv, &r->identity, r->listen, LINK_CONTROL, &events, r, &r->listener, e);
-    if (rc == 0)
+    if (rc == 0) {
         core_peers_refresh(r);
+        core_knock_start(r);
+    }
     return rc;
 }
 
 void core_peers_close(struct replication *r)
 {
+    core_knock_close(r);
     if (r->listener)
         link_listener_close(&r->listener);
     while (r->n_peers > 0) {

@@ -3,9 +3,11 @@
 
 #include "node/base/clock.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum {
     SNAPSHOT_THRESHOLD = 8192,
@@ -14,7 +16,8 @@ enum {
     INSTALL_TIMEOUT_MS = 5000,
     UNFIT_WAIT_MS = 5000,
     STALLED_FREE_BYTES = 32 * 1024 * 1024,
-    LOG_COUNT_MIN = 64
+    LOG_COUNT_MIN = 64,
+    DISK_RETRY_MS = 2 * CORE_WATCHDOG_MS
 };
 
 /* The term of an entry in the log or of the last snapshot; 0: unknown. (libraft has it, but no call for it.) */
@@ -162,16 +165,52 @@ int core_mark_open(struct replication *r, struct err_detail *e)
     return mark_open(&r->mark, path, e);
 }
 
+/* Nothing but what raft_bootstrap leaves when it dies between its term and its first entry. (metadata2 comes with the
+ * first vote, so a node that ever led is never taken for this.) */
+static bool bootstrap_half_done(const char *dir)
+{
+    bool term = false, more = false;
+    DIR *d = opendir(dir);
+    for (struct dirent *f = d ? readdir(d) : NULL; f; f = readdir(d)) {
+        if (strcmp(f->d_name, "metadata1") == 0)
+            term = true;
+        else if (f->d_name[0] != '.' && strncmp(f->d_name, "open-", 5) != 0 && strncmp(f->d_name, "tmp-", 4) != 0)
+            more = true;
+    }
+    if (d)
+        closedir(d);
+    return term && !more;
+}
+
+/* A first node that died while it made the cluster has acknowledged nothing: libraft would say for ever that it is
+ * bootstrapped, and have no configuration. */
+static int bootstrap_again(struct replication *r, struct err_detail *e)
+{
+    char path[1100];
+    struct store_position p;
+    store_position(r->store, &p);
+    if (!identity_is_first(r->data_dir) || r->mark.index != 0 || p.index != 0 || !bootstrap_half_done(r->raft_dir))
+        return 0;
+    snprintf(path, sizeof path, "%s/metadata1", r->raft_dir);
+    log_event(LOG_WARN, "the cluster was half made: once more", LOG_S("file", path));
+    return unlink(path) == 0 ? 0 : err_set(e, err_from_errno(errno), "remove %s: %s", path, strerror(errno));
+}
+
 int core_raft_open(struct replication *r, struct err_detail *e)
 {
     int rc;
     if (mkdir(r->raft_dir, 0700) != 0 && errno != EEXIST)
         return err_set(e, err_from_errno(errno), "make %s: %s", r->raft_dir, strerror(errno));
+    if ((rc = bootstrap_again(r, e)) != 0)
+        return rc;
     raft_guard_transport(&r->transport);
     if ((rc = raft_uv_init(&r->guard.io, &r->loop.uv, r->raft_dir, &r->transport)) != 0)
         return raft_error(r, e, "open the Raft log", rc);
     /* Off: it would rename a damaged segment away and go on with a shorter log. */
     raft_uv_set_auto_recovery(&r->guard.io, false);
+    /* libraft tells nobody of a write that failed: it arms a timer, and retries through a null pointer when it fires.
+     * Our watchdog ends the process before. */
+    raft_uv_set_disk_retry(&r->guard.io, DISK_RETRY_MS);
     struct raft_guard_events ev = {.arg = r,
                                    .loaded = loaded,
                                    .send = send_message,
@@ -298,6 +337,8 @@ void core_raft_tick(struct replication *r)
     uint64_t reserve = r->c.disk_reserve_bytes, free_bytes = applier_disk_free(r->applier);
     /* A little hysteresis, so that one mail does not flip it. */
     bool full = reserve != 0 && free_bytes < (r->disk_full ? reserve + reserve / 8 : reserve);
+    /* Space that statvfs does not know of may lack: inodes, a quota. */
+    full = full || applier_refused(r->applier) > 0;
     if (full != r->disk_full)
         log_event(full ? LOG_ERROR : LOG_INFO, full ? "disk full: mail is refused" : "disk has space again",
                   LOG_U("free", free_bytes), LOG_U("reserve", reserve));

@@ -1,7 +1,8 @@
 /* DIR/node (0700), files 0600, each written to a temporary name, synced and renamed:
  *   ca.pem cert.pem key.pem
  *   identity   text, last to be written (a node is a member when it is there):
- *              "merlion-identity 1", then "name value" lines, last "checksum" (XXH3 of all lines before it, hex). */
+ *              "merlion-identity 1", then "name value" lines, last "checksum" (XXH3 of all lines before it, hex).
+ *   boot       the number of the last start, with a checksum. */
 #include "replication/internal.h"
 
 #include "node/base/clock.h"
@@ -323,6 +324,47 @@ bool identity_is_first(const char *data_dir)
     return first;
 }
 
+/* "boot NUMBER\nchecksum HEX\n". */
+static int boot_read(int dir, uint64_t *boot_r, struct err_detail *e)
+{
+    char *text;
+    uint64_t sum;
+    int rv = file_read(dir, "boot", &text, e);
+    if (rv != 0)
+        return rv;
+    struct slice all = slice_str(text);
+    size_t end = slice_find(all, '\n');
+    struct slice line = slice_first(all, end), rest = slice_from(all, end + 1);
+    bool ok = slice_eq(slice_first(line, 5), SLICE_LITERAL("boot ")) &&
+              slice_u64(slice_from(line, 5), UINT64_MAX / 2, boot_r) == 0 && rest.n == 26 &&
+              slice_eq(slice_first(rest, 9), SLICE_LITERAL("checksum ")) &&
+              hex_u64(slice_first(slice_from(rest, 9), 16), &sum) && sum == checksum64(line);
+    mem_free(text);
+    return ok ? 0 : err_set(e, ERR_CORRUPT, "node/boot: damaged: remove it when the clock is right");
+}
+
+int identity_boot_next(const char *data_dir, uint64_t now_ms, uint64_t *boot_r, struct err_detail *e)
+{
+    uint64_t last = 0;
+    int dir = dir_open(data_dir, false, e);
+    if (dir < 0)
+        return dir;
+    int rv = boot_read(dir, &last, e);
+    if (rv == 0 || rv == ERR_NOTFOUND) {
+        struct buf b = {0};
+        *boot_r = now_ms > last ? now_ms : last + 1;
+        buf_printf(&b, "boot %" PRIu64, *boot_r);
+        uint64_t sum = checksum64(buf_slice(&b));
+        buf_printf(&b, "\nchecksum %016" PRIx64 "\n", sum);
+        rv = file_write(dir, "boot", buf_slice(&b), e);
+        buf_close(&b);
+        if (rv == ERR_NOSPACE && now_ms > last)
+            rv = 0; /* a node with a full disk starts all the same, and tells so: the clock alone is nearly as good */
+    }
+    close(dir);
+    return rv;
+}
+
 char *identity_first_peers(const char *data_dir)
 {
     struct identity_file f;
@@ -422,7 +464,7 @@ static int expiry_check(uint64_t expires_ms, struct err_detail *e)
     return err_set(e, ERR_STALE, "the join token expired at %s: make a new one with `mailctl member add`", when);
 }
 
-int replication_join(const char *data_dir, const char *token, struct err_detail *e)
+int replication_join(const char *data_dir, const char *name, const char *token, struct err_detail *e)
 {
     if (replication_is_member(data_dir))
         return member_refuse(data_dir, e);
@@ -433,6 +475,12 @@ int replication_join(const char *data_dir, const char *token, struct err_detail 
     rv = expiry_check(t.expires_ms, e);
     if (rv == 0)
         rv = texts_check(t.name, t.advertise, t.peers, e);
+    if (rv == 0 && strcmp(t.name, name) != 0)
+        rv =
+            err_set(e, ERR_INVALID,
+                    "the join token is for %s, this node is called %s: change the name in the configuration, or make a "
+                    "token for it with `mailctl member add`",
+                    t.name, name);
     SSL_CTX *client = NULL, *server = NULL;
     if (rv == 0)
         rv = identity_contexts_make(t.ca_pem, t.cert_pem, t.key_pem, &client, &server, e);

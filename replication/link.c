@@ -26,8 +26,8 @@ static const char *class_name(enum link_class class)
 /* One line a change: a peer that stays away, or up, is not news. */
 static void change_log(struct link *l, int status, const char *why)
 {
-    bool for_operator =
-        status == ERR_DENIED || status == ERR_CONFLICT || status == ERR_VERSION || status == ERR_PROTOCOL;
+    bool for_operator = status == ERR_DENIED || status == ERR_CONFLICT || status == ERR_STALE ||
+                        status == ERR_VERSION || status == ERR_PROTOCOL;
     if (status == l->logged || (status != 0 && l->logged < 0 && !for_operator))
         return;
     l->logged = status;
@@ -35,8 +35,9 @@ static void change_log(struct link *l, int status, const char *why)
         log_event(LOG_INFO, "peer up", LOG_U("peer", l->peer), LOG_S("link", class_name(l->class)),
                   LOG_S("version", why), LOG_S("side", l->outgoing ? "dialled" : "accepted"));
     else
-        log_event(LOG_INFO, "peer down", LOG_U("peer", l->peer), LOG_S("link", class_name(l->class)),
-                  LOG_S("side", l->outgoing ? "dialled" : "accepted"), LOG_E("error", status), LOG_S("why", why));
+        log_event(for_operator ? LOG_ERROR : LOG_INFO, "peer down", LOG_U("peer", l->peer),
+                  LOG_S("link", class_name(l->class)), LOG_S("side", l->outgoing ? "dialled" : "accepted"),
+                  LOG_E("error", status), LOG_S("why", why));
 }
 
 /* ---- requests ---- */
@@ -143,15 +144,21 @@ static void link_down(struct link *l, int status, const char *why)
     if (l->outgoing || was_up)
         change_log(l, status, text);
     else
-        log_event(l->state == LINK_STATE_HELLO ? LOG_INFO : LOG_DEBUG, "peer refused", LOG_U("peer", l->peer),
-                  LOG_S("link", class_name(l->class)), LOG_E("error", status), LOG_S("why", text));
+        log_event(status == ERR_CONFLICT || status == ERR_STALE ? LOG_ERROR
+                  : l->state == LINK_STATE_HELLO                ? LOG_INFO
+                                                                : LOG_DEBUG,
+                  "peer refused", LOG_U("peer", l->peer), LOG_S("link", class_name(l->class)), LOG_E("error", status),
+                  LOG_S("why", text));
     if (!l->outgoing && !was_up) { /* nobody knows of it yet */
         link_close(&l);
         return;
     }
     state_set(l, l->outgoing ? LINK_STATE_IDLE : LINK_STATE_DOWN);
-    if (!was_up)
+    if (!was_up) {
+        if (!l->closed && l->failed)
+            l->failed(l->failed_arg, l, status, text);
         return;
+    }
     requests_fail(l);
     if (!l->closed && l->ev && l->ev->down)
         l->ev->down(l->arg, l, status, text);
@@ -329,7 +336,7 @@ static void greeting_take(struct link *l, const struct link_frame *f)
         return;
     }
     if (identity_peer_check(stream_ssl(l->stream), l->id->cluster_id, &named) != 0 || named != g.hello.node_id ||
-        named == l->id->node_id || (l->outgoing && named != l->peer)) {
+        named == l->id->node_id || (l->outgoing && !l->any_peer && named != l->peer)) {
         refuse(l, ERR_DENIED, "the certificate is of another node");
         return;
     }
@@ -340,7 +347,7 @@ static void greeting_take(struct link *l, const struct link_frame *f)
     else if (!l->outgoing && l->listener->ev.ok)
         rv = l->listener->ev.ok(l->listener->arg, &g.hello);
     if (rv != 0) {
-        refuse(l, rv, "refused: no member, or not this one");
+        refuse(l, rv, link_refusal_text(rv));
         return;
     }
     if (!l->outgoing) {
@@ -466,6 +473,7 @@ struct link *link_dial(uv_loop_t *loop, const struct link_identity *id, enum lin
     struct link *l = link_new(loop, id, class);
     l->outgoing = true;
     l->peer = peer_id;
+    l->any_peer = peer_id == 0;
     l->dead_ms = dead_clamp(dead_ms);
     l->ev = ev;
     l->arg = arg;
@@ -498,6 +506,12 @@ void link_set_ok(struct link *l, int (*ok)(void *arg, const struct link_hello *p
 {
     l->ok = ok;
     l->ok_arg = arg;
+}
+
+void link_set_failed(struct link *l, void (*failed)(void *arg, struct link *l, int status, const char *why), void *arg)
+{
+    l->failed = failed;
+    l->failed_arg = arg;
 }
 
 bool link_is_up(const struct link *l)

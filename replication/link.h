@@ -68,13 +68,16 @@ struct link_events {
 };
 enum { LINK_QUEUE_LOW = 1024 * 1024, LINK_QUEUE_HIGH = 8 * 1024 * 1024 };
 
-/* Outgoing: dials, and redials with backoff (50 ms .. 1 s, jittered) until link_close. Pings a silent peer; a peer that
+/* Outgoing (peer_id 0: whoever of the cluster is there): dials, and redials with backoff (50 ms .. 1 s, jittered) until link_close. Pings a silent peer; a peer that
  * answers nothing for dead_ms is down. */
 struct link *link_dial(uv_loop_t *loop, const struct link_identity *id, enum link_class class, uint64_t peer_id,
                        const char *address, unsigned dead_ms, const struct link_events *ev, void *arg);
 /* Outgoing: asked about the peer's hello before `up`, like a listener's ok(); not 0: hung up, and dialled again later. Who answers at a
  * member's address may be another instance under its id: a data folder that was set up anew, and forgot what it voted for. */
 void link_set_ok(struct link *l, int (*ok)(void *arg, const struct link_hello *peer), void *arg);
+/* Outgoing: told of each attempt that ended before `up`: ERR_DENIED, ERR_CONFLICT, ERR_STALE, ERR_VERSION are the peer's own words, ERR_TIMEOUT
+ * is silence, the rest is the network's. The link may be closed in it. */
+void link_set_failed(struct link *l, void (*failed)(void *arg, struct link *l, int status, const char *why), void *arg);
 /* Accepted connections of one listener. ok(): may this peer connect? 0 or err.h (it is told why and closed).
  * accepted(): a link that is up; the receiver owns it and calls link_set_events, and link_close after its down. */
 struct link_listener;

@@ -90,3 +90,20 @@ int link_greeting_decode(struct slice in, struct link_greeting *g_r)
         return ERR_PROTOCOL;
     return 0;
 }
+
+/* Read at both ends: what an operator can do about it. */
+const char *link_refusal_text(int status)
+{
+    switch (status) {
+    case ERR_DENIED:
+        return "it was removed from the cluster: join again under a new name (mailctl member add, maild join)";
+    case ERR_CONFLICT:
+        return "another node joined with its token: make a new one with mailctl member add, and join with that";
+    case ERR_STALE:
+        return "its join token expired: make a new one with mailctl member add, and join with that";
+    case ERR_VERSION:
+        return "its build is too old for the cluster's format: install the cluster's version";
+    default:
+        return "refused";
+    }
+}

@@ -33,4 +33,7 @@ struct link_greeting {
 void link_greeting_encode(const struct link_greeting *g, struct buf *out);
 int link_greeting_decode(struct slice in, struct link_greeting *g_r);
 
+/* Why a hello is not taken, for people at both ends. */
+const char *link_refusal_text(int status);
+
 #endif

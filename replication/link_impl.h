@@ -38,6 +38,9 @@ struct link {
     void *arg;
     int (*ok)(void *arg, const struct link_hello *peer); /* outgoing; may be NULL */
     void *ok_arg;
+    void (*failed)(void *arg, struct link *l, int status, const char *why); /* outgoing; may be NULL */
+    void *failed_arg;
+    bool any_peer;                  /* outgoing; `peer` is who was met last */
     struct link_listener *listener; /* until accepted() */
     struct list item;               /* in the listener's pending ones */
     struct stream *stream;          /* NULL: not connected */

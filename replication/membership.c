@@ -11,6 +11,7 @@
 #include "replication/core.h"
 
 #include "node/base/clock.h"
+#include "replication/cluster_time.h"
 #include "store/command.pb-c.h"
 
 enum {
@@ -362,6 +363,7 @@ void membership_tick(struct replication *r, int64_t now)
         return;
     if (now >= m->status_ms) {
         m->status_ms = now + POLL_MS;
+        cluster_time_tick(r, now); /* with what the last poll brought */
         status_poll(r);
     }
     if (core_unfit(r) && now >= m->unfit_ms) {

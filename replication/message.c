@@ -171,8 +171,8 @@ static unsigned chunk_length(const struct entry_view *v, unsigned first, unsigne
     return k;
 }
 
-/* What this message cannot show to match is not committed by it. libraft takes the smaller of both too, but then also when
- * that is below its commit index: it would go back. */
+/* What this message cannot show to match is not committed by it. libraft takes the smaller of both too, but then also
+ * when that is below its commit index: it would go back. */
 static void commit_cap(struct raft_append_entries *a, unsigned n)
 {
     if (a->leader_commit > a->prev_log_index + n)

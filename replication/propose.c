@@ -10,6 +10,7 @@
 #include "replication/core.h"
 
 #include "node/base/clock.h"
+#include "replication/cluster_time.h"
 #include "replication/propose.h"
 
 enum { RETRY_MS = 20, RETRY_NOSPACE_MS = 200, FORWARD_HEAD = 16 };
@@ -72,6 +73,13 @@ static void proposal_done(struct replication *r, struct proposal *x, int status,
         cb(r, arg, status, bytes_slice(result));
 }
 
+/* Why an own proposal ends without a result. Once a leader had it, it may be in a log and take effect, now or later:
+ * then nobody may be told that it did not. */
+static int status_without_result(const struct proposal *x, int status)
+{
+    return x->sent_to ? ERR_TIMEOUT : status;
+}
+
 static void state_set(struct replication *r, struct proposal *x, enum proposal_state state)
 {
     struct proposals *s = &r->proposals;
@@ -125,6 +133,7 @@ void propose_command_finish(struct slice body, uint64_t node, uint64_t boot, uin
 static void waiting_admit(struct replication *r)
 {
     struct proposals *s = &r->proposals;
+    int64_t time_ms = list_empty(&s->waiting) ? 0 : cluster_time_propose(r);
     while (!list_empty(&s->waiting)) {
         struct proposal *oldest =
             list_empty(&s->pending) ? NULL : container_of(s->pending.next, struct proposal, order);
@@ -132,7 +141,7 @@ static void waiting_admit(struct replication *r)
             return;
         struct proposal *x = container_of(s->waiting.next, struct proposal, item);
         x->seq = s->seq_next++;
-        propose_command_finish(x->body, r->identity.node_id, r->boot, x->seq, clock_wall_ms(), &x->command);
+        propose_command_finish(x->body, r->identity.node_id, r->boot, x->seq, time_ms, &x->command);
         list_append(&s->pending, &x->order);
         *pending_slot(r, x->seq) = x;
         state_set(r, x, PROPOSAL_QUEUED);
@@ -310,6 +319,7 @@ static bool batch_build(struct replication *r, struct buf *entry, struct list *t
     entry_begin(entry);
     while (!list_empty(&s->queue) && n < PROPOSE_BATCH_MAX) {
         struct proposal *x = container_of(s->queue.next, struct proposal, item);
+        cluster_time_check(r, &x->command);
         size_t size = x->command->n + 4;
         if (n > 0 && bytes + size > ENTRY_MAX - 64)
             break;
@@ -487,7 +497,7 @@ void proposals_tick(struct replication *r, int64_t now)
         {
             struct proposal *x = container_of(it2, struct proposal, item);
             if (!x->forwarded && x->deadline_ms <= now)
-                proposal_done(r, x, ERR_UNAVAILABLE, NULL, 0);
+                proposal_done(r, x, status_without_result(x, ERR_UNAVAILABLE), NULL, 0);
         }
     }
 }
@@ -525,7 +535,7 @@ void proposals_cancel(struct replication *r)
             if (x->forwarded)
                 refused(r, x, ERR_NOTLEADER);
             else
-                proposal_done(r, x, ERR_CANCELED, NULL, 0);
+                proposal_done(r, x, status_without_result(x, ERR_CANCELED), NULL, 0);
         }
     }
 }

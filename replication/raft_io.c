@@ -331,6 +331,19 @@ static int guard_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick,
     return g->inner.start(io, msecs, tick, recv);
 }
 
+/* A follower with a leader grants no vote, so that a node that alone lost the leader cannot disturb the others (Raft
+ * dissertation 4.2.3). The dissertation's limit is the minimum election timeout since the leader was heard; libraft
+ * waits for the follower's own, randomized one, so a dead leader was replaced at the later of two such times instead of
+ * the earlier. Nothing of what makes a vote safe depends on this flag: terms and logs are compared all the same. */
+static void vote_unstick(struct raft_guard *g, const struct raft *r, struct raft_request_vote *v)
+{
+    if (r->state != RAFT_FOLLOWER)
+        return;
+    raft_time now = g->inner.time(&g->io);
+    if (g->leader_lost || (now >= r->election_timer_start && now - r->election_timer_start >= r->election_timeout))
+        v->disrupt_leader = true;
+}
+
 int raft_guard_receive(struct raft_guard *g, struct raft *r, uint64_t id, const char *address, struct slice payload)
 {
     struct message_list l;
@@ -341,6 +354,8 @@ int raft_guard_receive(struct raft_guard *g, struct raft *r, uint64_t id, const 
         struct raft_message *m = &l.items[i];
         m->server_id = id;
         m->server_address = address;
+        if (m->type == RAFT_REQUEST_VOTE)
+            vote_unstick(g, r, &m->request_vote);
         /* libraft crashes (taking) or leaks (installing) when a snapshot comes meanwhile; the leader sends it again. */
         bool busy = r->legacy.snapshot_taking || r->legacy.snapshot_install || r->snapshot.installing;
         if (!g->recv || g->closed || (busy && m->type == RAFT_INSTALL_SNAPSHOT))

@@ -46,6 +46,7 @@ struct raft_guard {
         raft_io_snapshot_put_cb cb;
     } held;
     bool closed;
+    bool leader_lost; /* the owner has no link to the leader any more */
 };
 
 /* After raft_uv_init(&g->io), before raft_init. */

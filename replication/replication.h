@@ -52,8 +52,8 @@ bool replication_is_member(const char *data_dir);
  * for the settings "ca.cert", "ca.key" that the caller proposes afterwards (mem_free). */
 int replication_cluster_init(const char *data_dir, const char *name, const char *advertise, char **ca_cert_pem_r, char **ca_key_pem_r,
                              struct err_detail *e);
-/* Writes DIR/node from a join token. The node must not be a member. */
-int replication_join(const char *data_dir, const char *token, struct err_detail *e);
+/* Writes DIR/node from a join token. The node must not be a member, and the token be for a node of that name. */
+int replication_join(const char *data_dir, const char *name, const char *token, struct err_detail *e);
 
 /* ---- requests ---- */
 
@@ -65,7 +65,8 @@ struct propose {
     int64_t deadline_ms;  /* steady clock; 0: write_wait_ms from now */
     bool early;           /* answer as soon as it is applied, a moment before this node's views show it (read barriers wait
                              for the views); false: the views show it */
-    int status;           /* of getting it committed: 0, ERR_UNAVAILABLE, ERR_NOSPACE, ERR_TOOBIG, ERR_CANCELED */
+    int status;           /* of getting it committed: 0; ERR_UNAVAILABLE, ERR_NOSPACE, ERR_TOOBIG, ERR_CANCELED: it did not
+                             and will not take effect; ERR_TIMEOUT: not known, it may have or still may */
     struct bytes *result; /* status 0: packed merlion.Result; the caller unrefs */
     uint64_t index;       /* where it was applied */
     void *impl;
@@ -158,6 +159,7 @@ struct replication_now {
     uint64_t id, cluster_id, leader, term, commit, applied, missing;
     uint64_t proposals, entries, forwards, elections, read_barriers, transfers, oldest_write_ms;
     int role;
+    int refused; /* why the members do not let this node in (a used or expired join token …); 0: nobody said so */
 };
 void replication_now(struct replication *r, struct replication_now *n_r);
 /* Serves no new client; gives leadership away. */

@@ -1,8 +1,9 @@
 /* What others may know: a node's own state, a table of all members, and every replica's digest at one index.
  *
- * LINK_STATUS -> u8 version (1), u8 flags, u64 id, applied, last, missing, uptime ms, u32 + build version, u32 + state
- * LINK_DIGEST u64 index (0: the leader puts a marker into the log first) -> u32 status, u64 index, u64 digest lo, hi
- * A marker is an entry without commands: every replica takes its digest there, so all are of the same index. */
+ * LINK_STATUS -> u8 version (1), u8 flags, u64 id, applied, last, missing, uptime ms, u32 + build version, u32 + state,
+ * i64 wall clock ms (may lack) LINK_DIGEST u64 index (0: the leader puts a marker into the log first) -> u32 status,
+ * u64 index, u64 digest lo, hi A marker is an entry without commands: every replica takes its digest there, so all are
+ * of the same index. */
 #include "replication/core.h"
 
 #include "node/base/clock.h"
@@ -44,7 +45,7 @@ static const char *state_text(struct replication *r)
     if (r->disk_full)
         return "disk-full";
     if (core_leader(r) == 0)
-        return "no-leader";
+        return r->refused ? "refused" : "no-leader";
     return applier_applied(r->applier) + 1024 < raft_commit_index(&r->raft) ? "catching-up" : "ok";
 }
 
@@ -62,6 +63,7 @@ static void own_encode(struct replication *r, struct buf *b)
     buf_put_u64(b, (uint64_t)(clock_steady_ms() - r->started_ms));
     buf_put_bytes(b, slice_str(MERLION_VERSION));
     buf_put_bytes(b, slice_str(state_text(r)));
+    buf_put_u64(b, (uint64_t)clock_wall_ms());
 }
 
 static void text_copy(char *out, size_t n, struct slice s)
@@ -72,7 +74,7 @@ static void text_copy(char *out, size_t n, struct slice s)
     out[s.n] = 0;
 }
 
-static int answer_decode(struct slice in, struct member_status *m, unsigned *flags_r)
+static int answer_decode(struct slice in, struct member_status *m, unsigned *flags_r, int64_t *clock_ms_r)
 {
     struct reader rd = {.in = in};
     uint8_t version = read_u8(&rd);
@@ -84,6 +86,7 @@ static int answer_decode(struct slice in, struct member_status *m, unsigned *fla
     m->uptime_ms = (int64_t)read_u64(&rd);
     text_copy(m->version, sizeof m->version, read_bytes(&rd, 256));
     text_copy(m->state, sizeof m->state, read_bytes(&rd, 256));
+    *clock_ms_r = rd.in.n >= 8 ? (int64_t)read_u64(&rd) : 0;
     m->leader = *flags_r & FLAG_LEADER;
     m->serving = *flags_r & FLAG_SERVING;
     return rd.failed || version == 0 ? ERR_PROTOCOL : 0;
@@ -202,16 +205,22 @@ static void peer_answered(void *arg, int status, struct slice payload)
     mem_free(a);
     struct member_status got = {.id = 0};
     unsigned flags;
-    if (status == 0 && answer_decode(payload, &got, &flags) == 0 && p && got.id == p->id) {
-        p->status = (struct peer_status){.known = true,
-                                         .at_ms = clock_steady_ms(),
-                                         .applied = got.applied,
-                                         .last = got.last,
-                                         .missing = got.missing,
-                                         .uptime_ms = got.uptime_ms,
-                                         .syncing = flags & FLAG_SYNCING,
-                                         .disk_full = flags & FLAG_FULL,
-                                         .draining = flags & FLAG_DRAINING};
+    int64_t clock_ms;
+    if (status == 0 && answer_decode(payload, &got, &flags, &clock_ms) == 0 && p && got.id == p->id) {
+        p->status =
+            (struct peer_status){.known = true,
+                                 .at_ms = clock_steady_ms(),
+                                 .applied = got.applied,
+                                 .last = got.last,
+                                 .missing = got.missing,
+                                 .uptime_ms = got.uptime_ms,
+                                 .clock_known = clock_ms > 0 && clock_ms<INT64_MAX / 4, .clock_ahead_ms = clock_ms> 0 &&
+                                                        clock_ms < INT64_MAX / 4
+                                                    ? clock_ms - clock_wall_ms()
+                                                    : 0,
+                                 .syncing = flags & FLAG_SYNCING,
+                                 .disk_full = flags & FLAG_FULL,
+                                 .draining = flags & FLAG_DRAINING};
         struct member_status *m = w ? member_of(w->s, got.id) : NULL;
         if (m) {
             m->applied = got.applied;
@@ -471,6 +480,7 @@ void status_now_update(struct replication *r)
     n->leader = core_leader(r);
     n->has_leader = n->leader != 0;
     n->syncing = r->syncing;
+    n->refused = r->refused;
     n->term = raft_current_term(&r->raft);
     n->commit = raft_commit_index(&r->raft);
     n->role = raft_role(&r->raft);

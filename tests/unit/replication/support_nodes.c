@@ -13,13 +13,26 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <setjmp.h>
 #include <cmocka.h>
 
 enum { RAFT_ROLE_VOTER = 1 };
+
+/* The wall clock of this process is that far ahead. In the place of libc's own: nothing in the nodes knows of it. */
+static int64_t clock_ahead_s;
+
+int clock_gettime(clockid_t clock, struct timespec *t)
+{
+    long rc = syscall(SYS_clock_gettime, clock, t);
+    if (rc == 0 && clock == CLOCK_REALTIME)
+        t->tv_sec += clock_ahead_s;
+    return (int)rc;
+}
 
 /* ---- inside a node's process ---- */
 
@@ -77,12 +90,15 @@ static void fatal_exit(void *arg, int status, const char *why)
     _exit(3);
 }
 
+static int propose_ms; /* 0: replication's own limit */
+
 static int propose_wait(const Merlion__Command *c, Merlion__Result **result_r)
 {
     size_t n = merlion__command__get_packed_size(c);
     uint8_t *packed = mem_alloc(n + 1);
     merlion__command__pack(c, packed);
     struct propose p = {.task.run = one_done, .home = &home, .command = {packed, n}};
+    p.deadline_ms = propose_ms ? clock_steady_ms() + propose_ms : 0;
     open_requests = 1;
     replication_propose(node.r, &p);
     home_wait(&open_requests);
@@ -117,6 +133,14 @@ static int setting_put(char *name, const char *value)
     c.op_case = MERLION__COMMAND__OP_SETTINGS;
     c.settings = &set;
     return propose_once(&c);
+}
+
+static int setting_put_within(const char *name, const char *value, int ms)
+{
+    propose_ms = ms;
+    int rc = setting_put((char *)(uintptr_t)name, value);
+    propose_ms = 0;
+    return rc;
 }
 
 static int user_make(void)
@@ -285,10 +309,11 @@ static void now(void)
     replication_now(node.r, &n);
     dprintf(node.fd,
             "leader=%d has_leader=%d syncing=%d full=%d id=%llu lead=%llu term=%llu applied=%llu missing=%llu role=%d "
-            "proposals=%llu entries=%llu transfers=%llu\n",
+            "proposals=%llu entries=%llu transfers=%llu refused=%d\n",
             n.is_leader, n.has_leader, n.syncing, n.disk_full, (unsigned long long)n.id, (unsigned long long)n.leader,
             (unsigned long long)n.term, (unsigned long long)n.applied, (unsigned long long)n.missing, n.role,
-            (unsigned long long)n.proposals, (unsigned long long)n.entries, (unsigned long long)n.transfers);
+            (unsigned long long)n.proposals, (unsigned long long)n.entries, (unsigned long long)n.transfers,
+            -n.refused);
 }
 
 static void read_wait(int ms)
@@ -309,6 +334,14 @@ static void get(const char *name)
     int rc = store_setting_get(v, slice_str(name), &value);
     dprintf(node.fd, "%s %.*s\n", rc ? "none" : "ok", (int)value.n, (const char *)value.p);
     store_view_close(&v);
+}
+
+/* The state's time before the right one. */
+static void state_time(void)
+{
+    struct store_position p;
+    store_position(node.store, &p);
+    dprintf(node.fd, "ok ahead_s=%lld\n", (long long)((p.time_ms - clock_wall_ms()) / 1000 + clock_ahead_s));
 }
 
 static void answer(int rc)
@@ -363,6 +396,10 @@ static bool request(char *line)
         member(LEADER_TRANSFER, *a ? a : NULL, NULL, 0, false);
     else if (!strcmp(verb, "drain"))
         replication_drain(node.r), answer(0);
+    else if (!strcmp(verb, "setms"))
+        answer(setting_put_within("late", "x", ms));
+    else if (!strcmp(verb, "time"))
+        state_time();
     else if (!strcmp(verb, "scrub"))
         answer(store_scrub(node.store, &(struct sum128){0, 0}));
     else
@@ -404,6 +441,7 @@ static void node_main(struct test_cluster *c, int i, int fd)
     node.c = c;
     node.i = i;
     node.fd = fd;
+    clock_ahead_s = c->clock_ahead_s[i];
     snprintf(node.dir, sizeof node.dir, "%s/n%d", c->dir, i);
     snprintf(node.listen, sizeof node.listen, "127.0.0.1:%d", c->port + 2 * i);
     static char name[16];
@@ -436,7 +474,8 @@ void cluster_make(struct test_cluster *c)
 {
     *c = (struct test_cluster){.dir = "/tmp/merlion-core-XXXXXX"};
     assert_non_null(mkdtemp(c->dir));
-    c->port = 20000 + (int)((unsigned)getpid() * 37u % 30000u);
+    /* Below those of outgoing connections (32,768 on). */
+    c->port = 20000 + (int)((unsigned)getpid() * 37u % 12000u);
     for (int i = 0; i < TEST_NODES_MAX; i++) {
         char dir[128];
         c->fd[i] = -1;
@@ -598,18 +637,24 @@ void cluster_first(struct test_cluster *c)
     assert_string_equal(node_ask(c, 0, "ca %s", line), "ok");
 }
 
-void cluster_join(struct test_cluster *c, int i, int by)
+void cluster_invite(struct test_cluster *c, int i, int by, char *token, size_t n)
 {
-    char dir[128], token[8192];
-    struct err_detail e = {""};
-    snprintf(dir, sizeof dir, "%s/n%d", c->dir, i);
     const char *a = "";
     for (int k = 0; k < 100 && strncmp(a, "ok", 2) != 0; k++, nap(50))
         a = node_ask(c, by, "invite n%d 127.0.0.1:%d", i, c->port + 2 * i);
     if (strncmp(a, "ok ", 3) != 0)
         fail_msg("invite: %s", a);
-    snprintf(token, sizeof token, "%s", a + 3);
-    if (replication_join(dir, token, &e) != 0)
+    snprintf(token, n, "%s", a + 3);
+}
+
+void cluster_join(struct test_cluster *c, int i, int by)
+{
+    char dir[128], name[16], token[8192];
+    struct err_detail e = {""};
+    snprintf(dir, sizeof dir, "%s/n%d", c->dir, i);
+    cluster_invite(c, i, by, token, sizeof token);
+    snprintf(name, sizeof name, "n%d", i);
+    if (replication_join(dir, name, token, &e) != 0)
         fail_msg("join: %s", e.text);
     assert_true(cluster_start(c, i));
 }

@@ -4,6 +4,7 @@
 #define TEST_SUPPORT_NODES_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -13,7 +14,8 @@ struct test_cluster {
     char dir[64];
     int port; /* node i listens on port + 2 i, and one above */
     unsigned threshold, trailing, replace_after_ms, election_ms;
-    uint64_t reserve[TEST_NODES_MAX]; /* disk_reserve_bytes */
+    uint64_t reserve[TEST_NODES_MAX];      /* disk_reserve_bytes */
+    int64_t clock_ahead_s[TEST_NODES_MAX]; /* of node i's wall clock, at its next start */
     pid_t pid[TEST_NODES_MAX];
     int fd[TEST_NODES_MAX];
 };
@@ -29,6 +31,8 @@ bool cluster_start(struct test_cluster *c, int i);
 const char *cluster_why(void);                    /* the text of the last failed start */
 void cluster_kill(struct test_cluster *c, int i); /* SIGKILL */
 void cluster_stop(struct test_cluster *c, int i); /* clean */
+/* A join token for node i, from node `by`. */
+void cluster_invite(struct test_cluster *c, int i, int by, char *token, size_t n);
 /* Invites node i through node `by`, joins, starts. */
 void cluster_join(struct test_cluster *c, int i, int by);
 /* n nodes, all of them voters. */

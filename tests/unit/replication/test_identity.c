@@ -109,10 +109,14 @@ static void join_round_trip(void **state)
     assert_int_equal(strncmp(token, "merlion-join-1.", 15), 0);
     assert_null(strpbrk(token, " \n="));
     dir_of("n2", dir, sizeof(dir));
+    /* Of another name. */
+    assert_int_equal(replication_join(dir, "gamma", token, &e), ERR_INVALID);
+    assert_non_null(strstr(e.text, "for beta, this node is called gamma"));
+    assert_false(replication_is_member(dir));
     /* Pasted with white space around it. */
     char pasted[8192];
     snprintf(pasted, sizeof(pasted), "  %s\r\n", token);
-    assert_int_equal(replication_join(dir, pasted, &e), 0);
+    assert_int_equal(replication_join(dir, "beta", pasted, &e), 0);
     struct link_identity id;
     assert_int_equal(identity_load(dir, &id, &e), 0);
     assert_int_equal(id.node_id, 7);
@@ -122,17 +126,43 @@ static void join_round_trip(void **state)
     char *peers = identity_first_peers(dir);
     assert_string_equal(peers, "10.0.0.1:7000,h:1");
     mem_free(peers);
-    assert_int_equal(replication_join(dir, token, &e), ERR_EXISTS);
+    assert_int_equal(replication_join(dir, "beta", token, &e), ERR_EXISTS);
     /* The same token elsewhere is another instance. */
     char other[128];
     struct link_identity id2;
     dir_of("n3", other, sizeof(other));
-    assert_int_equal(replication_join(other, token, &e), 0);
+    assert_int_equal(replication_join(other, "beta", token, &e), 0);
     assert_int_equal(identity_load(other, &id2, &e), 0);
     assert_true(id2.instance != id.instance);
     identity_close(&id);
     identity_close(&id2);
     mem_free(token);
+    cluster_free(&c);
+}
+
+/* Request ids are of a start: whatever the clock says, a later start has a larger number, and never an old one. */
+static void starts_are_numbered(void **state)
+{
+    (void)state;
+    struct err_detail e = {0};
+    struct cluster c;
+    uint64_t boot = 0;
+    char path[160];
+    cluster_make(&c, "boots");
+    char *dir = c.dir;
+    assert_int_equal(identity_boot_next(dir, 5000, &boot, &e), 0);
+    assert_int_equal(boot, 5000);
+    assert_int_equal(identity_boot_next(dir, 5000, &boot, &e), 0);
+    assert_int_equal(boot, 5001);
+    assert_int_equal(identity_boot_next(dir, 100, &boot, &e), 0); /* a clock that was set back */
+    assert_int_equal(boot, 5002);
+    assert_int_equal(identity_boot_next(dir, 9000, &boot, &e), 0);
+    assert_int_equal(boot, 9000);
+    snprintf(path, sizeof path, "%s/node/boot", dir);
+    FILE *f = fopen(path, "w");
+    fputs("9000", f);
+    fclose(f);
+    assert_int_equal(identity_boot_next(dir, 9500, &boot, &e), ERR_CORRUPT);
     cluster_free(&c);
 }
 
@@ -148,22 +178,22 @@ static void damaged_tokens_say_so(void **state)
     size_t n = strlen(token);
     for (size_t cut = 0; cut < n; cut += cut < 40 || cut > n - 20 ? 1 : 97) {
         char *part = mem_strndup(slice_make(token, cut));
-        int rv = replication_join(dir, part, &e);
+        int rv = replication_join(dir, "b", part, &e);
         assert_true(rv == ERR_INVALID || rv == ERR_VERSION);
         mem_free(part);
     }
     for (size_t at = 15; at < n; at += 53) {
         char was = token[at];
         token[at] = was == 'A' ? 'B' : 'A';
-        assert_int_equal(replication_join(dir, token, &e), ERR_INVALID);
+        assert_int_equal(replication_join(dir, "b", token, &e), ERR_INVALID);
         assert_non_null(strstr(e.text, "damaged"));
         token[at] = '%';
-        assert_int_equal(replication_join(dir, token, &e), ERR_INVALID);
+        assert_int_equal(replication_join(dir, "b", token, &e), ERR_INVALID);
         token[at] = was;
     }
     token[13] = '2';
-    assert_int_equal(replication_join(dir, token, &e), ERR_VERSION);
-    assert_int_equal(replication_join(dir, "hello", &e), ERR_INVALID);
+    assert_int_equal(replication_join(dir, "b", token, &e), ERR_VERSION);
+    assert_int_equal(replication_join(dir, "b", "hello", &e), ERR_INVALID);
     assert_false(replication_is_member(dir));
     mem_free(token);
     cluster_free(&c);
@@ -186,19 +216,19 @@ static void late_and_foreign_tokens(void **state)
                                .ca_pem = mem_strdup(c.ca)};
     assert_int_equal(identity_cert_make(c.ca, c.ca_key, c.id.cluster_id, 3, &t.cert_pem, &t.key_pem, &e), 0);
     char *token = identity_token_encode(&t);
-    assert_int_equal(replication_join(dir, token, &e), ERR_STALE);
+    assert_int_equal(replication_join(dir, "c", token, &e), ERR_STALE);
     assert_non_null(strstr(e.text, "expired"));
     mem_free(token);
     t.expires_ms += 3600 * 1000;
     t.id = 4; /* not the certificate's */
     token = identity_token_encode(&t);
-    assert_int_equal(replication_join(dir, token, &e), ERR_INVALID);
+    assert_int_equal(replication_join(dir, "c", token, &e), ERR_INVALID);
     mem_free(token);
     t.id = 3;
     mem_free(t.name);
     t.name = mem_strdup("x\nfirst 1"); /* would add a line to the identity file */
     token = identity_token_encode(&t);
-    assert_int_equal(replication_join(dir, token, &e), ERR_INVALID);
+    assert_int_equal(replication_join(dir, "c", token, &e), ERR_INVALID);
     assert_false(replication_is_member(dir));
     mem_free(token);
     identity_token_close(&t);
@@ -248,11 +278,9 @@ static void damaged_identity_is_not_loaded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(init_makes_a_member),
-        cmocka_unit_test(join_round_trip),
-        cmocka_unit_test(damaged_tokens_say_so),
-        cmocka_unit_test(late_and_foreign_tokens),
-        cmocka_unit_test(damaged_identity_is_not_loaded),
+        cmocka_unit_test(init_makes_a_member),     cmocka_unit_test(join_round_trip),
+        cmocka_unit_test(starts_are_numbered),     cmocka_unit_test(damaged_tokens_say_so),
+        cmocka_unit_test(late_and_foreign_tokens), cmocka_unit_test(damaged_identity_is_not_loaded),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -442,6 +442,45 @@ static void refused_member(void **state)
     pair_close(&p);
 }
 
+static unsigned failures;
+static int failed_status;
+static char failed_why[200];
+
+static void on_failed(void *arg, struct link *l, int status, const char *why)
+{
+    (void)arg, (void)l;
+    failures++;
+    failed_status = status;
+    snprintf(failed_why, sizeof failed_why, "%s", why);
+}
+
+/* A dialler that does not know who is there (a joiner), and learns why it may not come in. */
+static void stranger_is_told_why(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_open(&p);
+    p.server.ok_status = ERR_CONFLICT;
+    pair_dial(&p, 0, 1000);
+    failures = 0;
+    link_set_failed(p.dialler.link, on_failed, NULL);
+    assert_true(test_loop_until(&p.loop, &failures, 1, 3000));
+    assert_int_equal(failed_status, ERR_CONFLICT);
+    assert_non_null(strstr(failed_why, "another node joined with its token"));
+    assert_int_equal(p.dialler.ups, 0);
+    p.server.ok_status = 0;
+    assert_true(test_loop_until(&p.loop, &p.dialler.ups, 1, 3000));
+    assert_int_equal(link_peer(p.dialler.link), 2);
+    assert_int_equal(p.dialler.hello.node_id, 2);
+    /* Nobody listens there any more. */
+    link_listener_close(&p.listener);
+    link_close(&p.server.link);
+    failures = 0;
+    assert_true(test_loop_until(&p.loop, &failures, 1, 3000));
+    assert_int_equal(failed_status, ERR_IO);
+    pair_close(&p);
+}
+
 /* Another instance answers at the address of the one that was expected: the dialler hangs up. */
 static void refused_by_the_dialler(void **state)
 {
@@ -658,6 +697,7 @@ int main(void)
         cmocka_unit_test(wrong_hellos),
         cmocka_unit_test(refused_member),
         cmocka_unit_test(refused_by_the_dialler),
+        cmocka_unit_test(stranger_is_told_why),
         cmocka_unit_test(garbage_before_tls),
         cmocka_unit_test(rogues),
         cmocka_unit_test(stalls_inside_a_frame),

@@ -420,6 +420,58 @@ static void snapshots_are_dropped_while_busy(void **state)
     buf_close(&b);
 }
 
+/* A vote is asked of a follower that has a leader: the flag that libraft is given decides whether it may look at it. */
+static raft_time fake_now;
+static bool seen_disrupt;
+
+static raft_time fake_time(struct raft_io *io)
+{
+    (void)io;
+    return fake_now;
+}
+
+static void on_vote(struct raft_io *io, struct raft_message *m)
+{
+    (void)io;
+    assert_int_equal(m->type, RAFT_REQUEST_VOTE);
+    seen_disrupt = m->request_vote.disrupt_leader;
+}
+
+static void follower_sticks_for_the_minimum_timeout(void **state)
+{
+    (void)state;
+    static struct raft r;
+    static const struct {
+        unsigned short as;
+        raft_time silent_ms;
+        bool lost, pre_vote, disrupt;
+    } cases[] = {
+        {RAFT_FOLLOWER, 0, false, true, false},  {RAFT_FOLLOWER, 499, false, true, false},
+        {RAFT_FOLLOWER, 500, false, true, true}, {RAFT_FOLLOWER, 700, false, false, true},
+        {RAFT_FOLLOWER, 10, true, true, true},   {RAFT_FOLLOWER, 10, true, false, true},
+        {RAFT_LEADER, 5000, true, true, false},  {RAFT_CANDIDATE, 5000, true, true, false},
+    };
+    memset(&r, 0, sizeof r);
+    g.inner.time = fake_time;
+    assert_int_equal(g.io.start(&g.io, 100, NULL, on_vote), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct raft_message m = {
+            .type = RAFT_REQUEST_VOTE,
+            .request_vote = {.term = 4, .candidate_id = 7, .last_log_index = 9, .pre_vote = cases[i].pre_vote}};
+        struct buf b = {0};
+        r.state = cases[i].as;
+        r.election_timeout = 500;
+        r.election_timer_start = 10000;
+        fake_now = 10000 + cases[i].silent_ms;
+        g.leader_lost = cases[i].lost;
+        assert_int_equal(message_encode(&m, 0, 0, &b), 0);
+        seen_disrupt = !cases[i].disrupt;
+        assert_int_equal(raft_guard_receive(&g, &r, 7, "h:7", buf_slice(&b)), 0);
+        assert_int_equal(seen_disrupt, cases[i].disrupt);
+        buf_close(&b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -433,6 +485,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(loaded_log_is_judged, begin, end),
         cmocka_unit_test_setup_teardown(sends_complete_in_the_same_turn, begin, end),
         cmocka_unit_test_setup_teardown(snapshots_are_dropped_while_busy, begin, end),
+        cmocka_unit_test_setup_teardown(follower_sticks_for_the_minimum_timeout, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,105 @@
+/* Clocks that differ: what is believed, and what becomes of a command's time. */
+#include "replication/cluster_time.h"
+
+#include "replication/propose.h"
+#include "store/command.pb-c.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+enum { DAY = 24 * 3600 * 1000 };
+
+static void middle_clock(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned n;
+        int64_t ahead[5], want;
+    } cases[] = {
+        {0, {0}, 0},
+        {1, {0}, 0},
+        {2, {0, DAY}, 0},        /* the earlier one */
+        {2, {0, -DAY}, -DAY},    /* also when that is not ours */
+        {3, {0, DAY, 5}, 5},     /* one far ahead */
+        {3, {0, DAY, DAY}, DAY}, /* we are the one behind */
+        {3, {0, -DAY, 3}, 0},
+        {4, {0, DAY, DAY, 1}, 1},
+        {5, {0, -DAY, DAY, 1, 2}, 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int64_t ahead[5];
+        for (unsigned k = 0; k < 5; k++)
+            ahead[k] = cases[i].ahead[k];
+        assert_true(cluster_time_middle(ahead, cases[i].n) == cases[i].want);
+    }
+}
+
+static void times_are_limited(void **state)
+{
+    (void)state;
+    const int64_t now = 1000 * (int64_t)DAY, limit = now + CLUSTER_TIME_AHEAD_MS;
+    assert_true(cluster_time_limit(now, now, 0) == now);
+    assert_true(cluster_time_limit(limit, now, 0) == limit);
+    assert_true(cluster_time_limit(limit + 1, now, 0) == now);
+    assert_true(cluster_time_limit(now + DAY, now, now - 5) == now);
+    assert_true(cluster_time_limit(now - DAY, now, now) == now - DAY); /* old ones are apply's */
+    /* The state's time is ahead already (of a time when one node was alone): nothing gets older than that. */
+    assert_true(cluster_time_limit(now + DAY, now, now + DAY) == now + DAY);
+    assert_true(cluster_time_limit(now + DAY, now, now + 2 * (int64_t)DAY) == now + DAY);
+    assert_true(cluster_time_limit(now + 2 * (int64_t)DAY, now, now + DAY) == now + DAY);
+    assert_true(cluster_time_limit(INT64_MAX, now, 7) == now);
+}
+
+static void time_in_a_command(void **state)
+{
+    (void)state;
+    Merlion__DomainAdd d = MERLION__DOMAIN_ADD__INIT;
+    Merlion__Command c = MERLION__COMMAND__INIT;
+    char name[] = "x.test";
+    uint8_t packed[256];
+    d.name = name;
+    c.op_case = MERLION__COMMAND__OP_DOMAIN_ADD;
+    c.domain_add = &d;
+    struct bytes *whole, *again;
+    int64_t t = -1;
+    propose_command_finish(slice_make(packed, merlion__command__pack(&c, packed)), 3, 4, 500, 1234567890123, &whole);
+    assert_true(cluster_time_read(bytes_slice(whole), &t));
+    assert_true(t == 1234567890123);
+    again = cluster_time_replace(bytes_slice(whole), 77);
+    assert_true(cluster_time_read(bytes_slice(again), &t));
+    assert_true(t == 77);
+    Merlion__Command *back = merlion__command__unpack(NULL, again->n, again->p);
+    assert_non_null(back);
+    assert_true(back->time_ms == 77 && back->id->seq == 500 && back->id->node == 3 && back->id->boot == 4);
+    assert_string_equal(back->domain_add->name, "x.test");
+    merlion__command__free_unpacked(back, NULL);
+    /* What a peer sends may be anything. */
+    for (size_t cut = 0; cut < whole->n; cut++) {
+        struct bytes *part = bytes_copy(slice_make(whole->p, cut));
+        cluster_time_read(bytes_slice(part), &t);
+        bytes_unref(&part);
+    }
+    static const uint8_t bad[][12] = {
+        {0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01}, /* longer than there is */
+        {0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
+        {0x13},       /* a group */
+        {0x11, 1, 2}, /* eight bytes, cut short */
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(cluster_time_read(slice_make(bad[i], i == 2 ? 1 : i == 3 ? 3 : sizeof bad[i]), &t));
+    bytes_unref(&whole);
+    bytes_unref(&again);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(middle_clock),
+        cmocka_unit_test(times_are_limited),
+        cmocka_unit_test(time_in_a_command),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,135 @@
+/* Whole clusters of processes on loopback: who is a member, votes and leads. */
+#include "tests/unit/replication/support_nodes.h"
+
+#include "node/base/err.h"
+#include "replication/replication.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static struct test_cluster c;
+
+static int begin(void **state)
+{
+    (void)state;
+    cluster_make(&c);
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    cluster_end(&c);
+    return 0;
+}
+
+static void dead_voter_is_replaced(void **state)
+{
+    (void)state;
+    c.replace_after_ms = 1500;
+    cluster_grow(&c, 3);
+    cluster_join(&c, 3, 0);
+    assert_string_equal(node_ask(&c, 3, "read"), "ok");
+    nap(500);
+    assert_int_equal(field(node_ask(&c, 3, "now"), "role"), 0); /* three voters are enough */
+    int leader = cluster_leader(&c), dead = (leader + 1) % 3;
+    cluster_kill(&c, dead);
+    for (int i = 0; i < 200 && field(node_ask(&c, 3, "now"), "role") != 1; i++)
+        nap(50);
+    assert_int_equal(field(node_ask(&c, 3, "now"), "role"), 1);
+    /* The one that comes back is a standby; who leads by now joined while it was away, and is unknown to it. */
+    for (int i = 0; i < 20 && field(node_ask(&c, 3, "now"), "leader") != 1; i++, nap(100))
+        node_ask(&c, leader, "transfer n3");
+    assert_int_equal(field(node_ask(&c, 3, "now"), "leader"), 1);
+    leader = 3;
+    assert_true(cluster_start(&c, dead));
+    for (int i = 0; i < 200 && field(node_ask(&c, dead, "now"), "role") != 0; i++)
+        nap(50);
+    assert_int_equal(field(node_ask(&c, dead, "now"), "role"), 0);
+    assert_string_equal(node_ask(&c, dead, "set from standby"), "ok");
+    assert_true(cluster_digests_equal(&c, leader, 4));
+    for (int i = 0; i < 4; i++)
+        cluster_stop(&c, i);
+}
+
+static void removed_member_is_shut_out(void **state)
+{
+    (void)state;
+    cluster_grow(&c, 3);
+    int leader = cluster_leader(&c), gone = (leader + 1) % 3, other = (leader + 2) % 3;
+    char line[32];
+    snprintf(line, sizeof line, "remove n%d", gone);
+    assert_true(strncmp(node_ask(&c, other, "remove nobody"), "error notfound", 14) == 0);
+    assert_string_equal(node_ask(&c, other, "%s", line), "ok ");
+    for (int i = 0; i < 200 && field(node_ask(&c, leader, "status"), "n") != 2; i++)
+        nap(50);
+    assert_int_equal(field(node_ask(&c, leader, "status"), "n"), 2);
+    cluster_kill(&c, gone);
+    assert_true(cluster_start(&c, gone));
+    assert_string_equal(node_ask(&c, gone, "read 1500"), "unavailable");
+    assert_string_equal(node_ask(&c, leader, "set still works"), "ok");
+    for (int i = 0; i < 3; i++)
+        cluster_stop(&c, i);
+}
+
+/* A token is for one: who comes second is refused, and told. */
+static void used_token_is_refused_aloud(void **state)
+{
+    (void)state;
+    char dir[128], token[8192];
+    struct err_detail e;
+    cluster_first(&c);
+    cluster_invite(&c, 1, 0, token, sizeof token);
+    for (int i = 1; i <= 2; i++) { /* node 2's folder, joined as n1 once more */
+        snprintf(dir, sizeof dir, "%s/n%d", c.dir, i);
+        assert_int_equal(replication_join(dir, "n1", token, &e), 0);
+    }
+    assert_true(cluster_start(&c, 1));
+    assert_true(node_until(&c, 1, "now", "role", 1, 15000));
+    assert_true(cluster_start(&c, 2));
+    assert_true(node_until(&c, 2, "now", "refused", -ERR_CONFLICT, 5000));
+    assert_string_equal(node_ask(&c, 0, "set still works"), "ok");
+    for (int i = 0; i < 3; i++)
+        cluster_stop(&c, i);
+}
+
+static void full_disk_gives_leadership_away(void **state)
+{
+    (void)state;
+    cluster_grow(&c, 3);
+    int leader = cluster_leader(&c);
+    cluster_stop(&c, leader);
+    c.reserve[leader] = UINT64_MAX / 2; /* never that much free */
+    assert_true(cluster_start(&c, leader));
+    char line[32];
+    snprintf(line, sizeof line, "transfer n%d", leader);
+    assert_true(node_until(&c, leader, "now", "full", 1, 5000));
+    node_ask(&c, (leader + 1) % 3, "%s", line);
+    nap(2500);
+    assert_int_equal(field(node_ask(&c, leader, "now"), "leader"), 0);
+    assert_string_equal(node_ask(&c, leader, "set small one"), "ok");
+    for (int i = 0; i < 3; i++)
+        cluster_stop(&c, i);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(dead_voter_is_replaced, begin, end),
+        cmocka_unit_test_setup_teardown(removed_member_is_shut_out, begin, end),
+        cmocka_unit_test_setup_teardown(used_token_is_refused_aloud, begin, end),
+        cmocka_unit_test_setup_teardown(full_disk_gives_leadership_away, begin, end),
+    };
+    const char *only = getenv("TEST_ONLY");
+    if (only)
+        cmocka_set_test_filter(only);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,161 @@
+/* Whole clusters of processes on loopback: nodes that come back, with all of their data, too little, or damaged. */
+#include "tests/unit/replication/support_nodes.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static struct test_cluster c;
+
+static int begin(void **state)
+{
+    (void)state;
+    cluster_make(&c);
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    cluster_end(&c);
+    return 0;
+}
+
+/* Away for longer than the log reaches back: the state is copied. Also into a joiner, which has none. */
+static void far_behind_copies_the_state(void **state)
+{
+    (void)state;
+    c.threshold = 64;
+    c.trailing = 32;
+    cluster_grow(&c, 3);
+    assert_string_equal(node_ask(&c, 0, "user"), "ok");
+    int leader = cluster_leader(&c), away = (leader + 1) % 3;
+    cluster_kill(&c, away);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(field(node_ask(&c, leader, "load 300 1"), "failed"), 0);
+    assert_true(cluster_start(&c, away));
+    assert_string_equal(node_ask(&c, away, "read"), "ok");
+    assert_int_equal(field(node_ask(&c, away, "count"), "count"), field(node_ask(&c, leader, "count"), "count"));
+    /* Bodies came along in the background. */
+    for (int i = 0; i < 200 && field(node_ask(&c, away, "now"), "missing") != 0; i++)
+        nap(50);
+    assert_int_equal(field(node_ask(&c, away, "now"), "missing"), 0);
+    assert_string_equal(node_ask(&c, away, "scrub"), "ok");
+    /* Writing goes on, and a restart finds all of it. */
+    assert_int_equal(field(node_ask(&c, away, "load 300 4"), "failed"), 0);
+    cluster_kill(&c, away);
+    assert_true(cluster_start(&c, away));
+    cluster_join(&c, 3, leader);
+    assert_string_equal(node_ask(&c, 3, "read"), "ok");
+    assert_int_equal(field(node_ask(&c, 3, "count"), "count"), field(node_ask(&c, leader, "count"), "count"));
+    assert_true(cluster_digests_equal(&c, 3, 4));
+    for (int i = 0; i < 4; i++)
+        cluster_stop(&c, i);
+}
+
+/* The power goes everywhere at once. */
+static void all_killed_at_once(void **state)
+{
+    (void)state;
+    cluster_grow(&c, 3);
+    assert_string_equal(node_ask(&c, 0, "user"), "ok");
+    long long acked = 0;
+    for (int round = 0; round < 2; round++) {
+        const char *a = node_ask(&c, round, "load 300 8");
+        assert_int_equal(field(a, "failed"), 0);
+        acked += field(a, "acked");
+        for (int i = 0; i < 3; i++)
+            cluster_kill(&c, i);
+        for (int i = 0; i < 3; i++)
+            assert_true(cluster_start(&c, i));
+        for (int i = 0; i < 3; i++) {
+            assert_string_equal(node_ask(&c, i, "read"), "ok");
+            assert_int_equal(field(node_ask(&c, i, "count"), "count"), acked);
+        }
+    }
+    assert_true(cluster_digests_equal(&c, 0, 3));
+    for (int i = 0; i < 3; i++)
+        cluster_stop(&c, i);
+}
+
+static void damaged_log_refuses_to_start(void **state)
+{
+    (void)state;
+    char command[512];
+    cluster_first(&c);
+    assert_string_equal(node_ask(&c, 0, "user"), "ok");
+    node_ask(&c, 0, "load 200 4");
+    cluster_kill(&c, 0);
+    snprintf(command, sizeof command, "cp -r %s/n0 %s/whole", c.dir, c.dir);
+    assert_int_equal(system(command), 0);
+    /* libraft would cut a damaged open segment short and go on. */
+    snprintf(command, sizeof command,
+             "cd %s/n0/raft && for f in open-* 0*; do [ -f \"$f\" ] && dd if=/dev/zero of=$f bs=1 count=64 seek=4096 "
+             "conv=notrunc 2>/dev/null; done; true",
+             c.dir);
+    assert_int_equal(system(command), 0);
+    assert_false(cluster_start(&c, 0));
+    assert_non_null(strstr(cluster_why(), "join"));
+    /* The log is gone altogether. */
+    snprintf(command, sizeof command, "rm -rf %s/n0/raft", c.dir);
+    assert_int_equal(system(command), 0);
+    assert_false(cluster_start(&c, 0));
+    assert_non_null(strstr(cluster_why(), "lost entries"));
+    /* And without the mark, too. */
+    snprintf(command, sizeof command, "rm -rf %s/n0 && cp -r %s/whole %s/n0 && rm %s/n0/raft.mark", c.dir, c.dir, c.dir,
+             c.dir);
+    assert_int_equal(system(command), 0);
+    assert_false(cluster_start(&c, 0));
+    assert_non_null(strstr(cluster_why(), "mark"));
+    /* Whole, it starts. */
+    snprintf(command, sizeof command, "rm -rf %s/n0 && cp -r %s/whole %s/n0", c.dir, c.dir, c.dir);
+    assert_int_equal(system(command), 0);
+    assert_true(cluster_start(&c, 0));
+    cluster_stop(&c, 0);
+}
+
+/* Killed while it made the cluster, between libraft's term and its first entry: nothing was acknowledged, and the next
+ * start makes it. */
+static void half_made_cluster_is_made(void **state)
+{
+    (void)state;
+    char command[512];
+    cluster_first(&c);
+    cluster_stop(&c, 0);
+    snprintf(command, sizeof command,
+             "cd %s/n0 && rm -rf state local bodies raft.mark && cd raft && rm -f 0* open-* metadata2 snapshot-* && "
+             "touch tmp-1",
+             c.dir);
+    assert_int_equal(system(command), 0);
+    /* metadata1 with term 1 is what is left, as raft_bootstrap writes it first. */
+    snprintf(command, sizeof command, "cd %s/n0/raft && ls metadata1 > /dev/null", c.dir);
+    assert_int_equal(system(command), 0);
+    assert_true(cluster_start(&c, 0));
+    assert_string_equal(node_ask(&c, 0, "set greeting hello"), "ok");
+    cluster_stop(&c, 0);
+    /* One that led once is not taken for it: without its log and its mark it starts nothing anew. */
+    snprintf(command, sizeof command, "cd %s/n0/raft && rm -f 0* open-*", c.dir);
+    assert_int_equal(system(command), 0);
+    assert_false(cluster_start(&c, 0));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(far_behind_copies_the_state, begin, end),
+        cmocka_unit_test_setup_teardown(all_killed_at_once, begin, end),
+        cmocka_unit_test_setup_teardown(damaged_log_refuses_to_start, begin, end),
+        cmocka_unit_test_setup_teardown(half_made_cluster_is_made, begin, end),
+    };
+    const char *only = getenv("TEST_ONLY");
+    if (only)
+        cmocka_set_test_filter(only);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
