@@ -78,7 +78,7 @@ static void conf_write(unsigned node)
     /* Few entries between snapshots: nodes that were away often need one. */
     fprintf(f,
             "[store]\nmap_size_mb = 1024\ndisk_reserve_mb = 16\nsnapshot_threshold = 512\nsnapshot_trailing = 512\n");
-    fprintf(f, "[limits]\nwrite_wait_ms = 4000\nworkers = 2\n");
+    fprintf(f, "[limits]\nwrite_wait_ms = 600\nworkers = 2\n");
     static const struct {
         const char *protocol;
         unsigned port;

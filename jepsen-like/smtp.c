@@ -54,5 +54,10 @@ enum outcome smtp_deliver(struct smtp *s, const char *to, const char *message, s
     if (!conn_write(&s->c, ".\r\n", 3))
         return OUTCOME_INFO;
     int first = reply_read(s);
+    /* 421 says that the connection ends, not what became of the message. */
+    if (first == 4 && strncmp(s->line.p, "421", 3) == 0) {
+        smtp_close(s);
+        return OUTCOME_INFO;
+    }
     return first == 2 ? OUTCOME_OK : first ? OUTCOME_FAIL : OUTCOME_INFO;
 }

@@ -154,15 +154,15 @@ static bool watch(struct client *c, struct view *w)
     struct op op = client_begin(c, OP_WATCH, c->imap.node, 0);
     enum outcome o = rng_below(&c->rng, 2) ? imap_idle(&c->imap, 100 + rng_below(&c->rng, 400), COMMAND_TIMEOUT_MS)
                                            : imap_command(&c->imap, COMMAND_TIMEOUT_MS, "NOOP");
-    if (o == OUTCOME_OK)
+    if (o != OUTCOME_INFO) /* a NO may tell news too */
         view_take(w, c, false);
     if (o == OUTCOME_OK && w->n) {
         size_t n = w->n;
         o = imap_command(&c->imap, COMMAND_TIMEOUT_MS, "FETCH 1:* (UID)");
-        if (o == OUTCOME_OK) {
+        if (o != OUTCOME_INFO)
             view_take(w, c, true);
+        if (o == OUTCOME_OK)
             view_ascends(w, c, n);
-        }
     }
     op.a = (int64_t)w->n;
     client_end(&op, o == OUTCOME_INFO ? OUTCOME_FAIL : o);
