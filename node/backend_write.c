@@ -74,7 +74,9 @@ static void flow_proposed(struct task *t)
     if (status == 0)
         status = command_result(bytes_slice(f->propose.result), f->w);
     bytes_unref(&f->propose.result);
-    flow_end(f, status == ERR_CANCELED || status == ERR_TIMEOUT || status == ERR_STALE ? ERR_UNAVAILABLE : status);
+    if (status == ERR_STALE) /* sent again so late that nobody can tell whether the first time took effect */
+        status = ERR_TIMEOUT;
+    flow_end(f, status == ERR_CANCELED ? ERR_UNAVAILABLE : status);
 }
 
 static void flow_propose(struct write_flow *f)

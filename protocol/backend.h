@@ -103,7 +103,9 @@ struct backend_view {
 struct backend_op {
     void (*done)(struct backend_op *op); /* set by the session */
     void *owner;                         /* the session's, free to use */
-    int status;                          /* 0 or err.h, at completion */
+    /* 0 or err.h, at completion. Of a write, ERR_TIMEOUT: it may have taken effect, or may still; the session must not
+     * say that it did not. All others: it did not and will not. */
+    int status;
 };
 
 /* Makes sure that views opened from the completion on show everything acknowledged anywhere before the call.

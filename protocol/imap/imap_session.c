@@ -51,7 +51,7 @@ static void tagged(struct imap *im, const char *text)
 
 static void finish(struct imap *im, const char *text)
 {
-    if (im->box != NULL && im->command != NULL && im->box->dirty)
+    if (im->box != NULL && im->command != NULL && im->box->dirty && im->state != IMAP_LOGOUT)
         imap_updates_send(im, !(im->command->options & COMMAND_NO_EXPUNGE));
     if (im->account != 0 && strncmp(text, "BAD ", 4) != 0)
         im->bad_n = 0; /* one that talks IMAP is allowed slips */
@@ -80,8 +80,20 @@ void imap_finish(struct imap *im, const char *format, ...)
     buf_close(&text);
 }
 
+/* Whether the command took effect is not known: neither OK nor NO would be true, so the connection ends without either
+ * (RFC 9051 7.1.5), and the client finds out in its next session. */
+static void finish_unknown(struct imap *im)
+{
+    imap_bye(im, "Connection to the other servers was lost, look again whether the last command took effect");
+    imap_finish(im, "NO"); /* not sent after BYE */
+}
+
 void imap_finish_error(struct imap *im, int status)
 {
+    if (status == ERR_TIMEOUT) {
+        finish_unknown(im);
+        return;
+    }
     static const struct {
         int status;
         const char *text;

@@ -99,7 +99,8 @@ static void update_done(struct backend_op *op)
     } else {
         log_event(LOG_WARN, "deletions failed", LOG_S("session", p->session.peer.id), LOG_S("user", p->session.user),
                   LOG_E("error", op->status));
-        pop3_err(p, "[SYS/TEMP] ", "Messages are not deleted, try again later");
+        if (op->status != ERR_TIMEOUT) /* then they may be deleted: neither reply would be true */
+            pop3_err(p, "[SYS/TEMP] ", "Messages are not deleted, try again later");
     }
     pop3_move(p, POP3_CLOSING);
     p->session.host->wake(p->session.host);

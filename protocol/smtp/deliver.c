@@ -318,7 +318,10 @@ static void deliver_done(struct backend_op *op)
     log_event(op->status == 0 ? LOG_INFO : LOG_WARN, "message in", LOG_S("session", m->session.peer.id),
               LOG_S("id", m->tx.id), LOG_S("from", m->tx.sender), LOG_S("to", m->tx.recipients[0].address),
               LOG_U("recipients", m->tx.recipient_n), LOG_U("size", m->message.body->n), LOG_E("status", op->status));
-    outcomes_reply(m, op->status);
+    if (op->status == ERR_TIMEOUT) /* it may be stored or not: as if the connection were lost (RFC 5321 3.8, RFC 1047) */
+        smtp_close_with(m, "4.4.0", "Not known whether the message is stored, closing");
+    else
+        outcomes_reply(m, op->status);
     smtp_deliver_free(m);
     smtp_transaction_reset(m);
     smtp_resume(m);

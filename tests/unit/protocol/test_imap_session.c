@@ -249,6 +249,25 @@ static void test_store(void **state)
     imap_client_close(&c);
 }
 
+/* Neither OK nor NO would be true: a NO would make the client do it again. */
+static void test_unknown_outcome(void **state)
+{
+    static const char *const commands[] = {"a STORE 1 FLAGS ()\r\nb NOOP\r\n", "a COPY 1 Sent\r\n", "a MOVE 1 Sent\r\n",
+                                           "a CREATE new\r\n", "a DELETE Sent\r\n", "a APPEND Sent {3+}\r\nabc\r\n"};
+    static const char bye[] =
+        "* BYE Connection to the other servers was lost, look again whether the last command took effect\r\n";
+    (void)state;
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        struct imap_client c;
+        open_inbox(&c);
+        fb->fail_n[FAKE_WRITE] = 1;
+        fb->fail_status[FAKE_WRITE] = ERR_TIMEOUT;
+        imap_client_talk(&c, commands[i], bye);
+        assert_true(c.s->closing);
+        imap_client_close(&c);
+    }
+}
+
 static void test_append(void **state)
 {
     (void)state;
@@ -460,6 +479,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_select, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fetch, setup, teardown),
         cmocka_unit_test_setup_teardown(test_store, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_unknown_outcome, setup, teardown),
         cmocka_unit_test_setup_teardown(test_append, setup, teardown),
         cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_search, setup, teardown),

@@ -242,6 +242,14 @@ static void deletion(void **state)
     assert_int_equal(fake_backend_count(f.c.fb, f.inbox), 2);
     client_close(&f.c);
 
+    /* They may be deleted: neither +OK nor -ERR would be true. */
+    login(&f);
+    f.c.fb->fail_n[FAKE_WRITE] = 1;
+    f.c.fb->fail_status[FAKE_WRITE] = ERR_TIMEOUT;
+    client_expect(&f.c, "DELE 1\r\nQUIT\r\n", "+OK Marked\r\n");
+    assert_true(f.c.session->closing);
+    client_close(&f.c);
+
     /* One that another session deleted meanwhile is no trouble; without QUIT nothing is deleted. */
     login(&f);
     fake_backend_expunge(f.c.fb, f.inbox, 1);

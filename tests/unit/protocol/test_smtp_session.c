@@ -359,6 +359,21 @@ static void failed_writes(void **state)
     end(&f);
 }
 
+/* It may be stored or not: no answer about the message, as if the connection had been lost. */
+static void unknown_outcome(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    begin(&f, SMTP_RELAY);
+    f.c.fb->fail_status[FAKE_WRITE] = ERR_TIMEOUT;
+    f.c.fb->fail_n[FAKE_WRITE] = 1;
+    client_expect(&f.c, ENVELOPE "DATA\r\n", OK_MAIL OK_RCPT GO);
+    client_expect(&f.c, "x\r\n.\r\nNOOP\r\n", "421 4.4.0 …");
+    assert_true(f.c.session->closing);
+    end(&f);
+}
+
 static void lmtp(void **state)
 {
     struct fixture f;
@@ -568,6 +583,7 @@ int main(void)
         cmocka_unit_test(nul_size_and_loop),
         cmocka_unit_test(chunking),
         cmocka_unit_test(failed_writes),
+        cmocka_unit_test(unknown_outcome),
         cmocka_unit_test(lmtp),
         cmocka_unit_test(starttls_and_auth),
         cmocka_unit_test(too_many_logins),
