@@ -32,6 +32,16 @@ static unsigned leader_or_any(struct nemesis *n)
     return leader ? leader : any_node(n);
 }
 
+/* A random order of the nodes. */
+static void shuffle(struct nemesis *n, unsigned order[NODES_MAX])
+{
+    for (unsigned i = 0; i < nodes_count(); i++) {
+        unsigned j = rng_below(&n->rng, i + 1);
+        order[i] = order[j];
+        order[j] = i + 1;
+    }
+}
+
 static void wait_supervised(unsigned ms)
 {
     for (uint64_t end = now_ns() + ms * NS_PER_MS; now_ns() < end; sleep_ms(20))
@@ -116,6 +126,20 @@ static void stop_one(struct nemesis *n)
     n->victims[n->victim] = true;
 }
 
+/* As for an upgrade: each node in turn, the next one when all serve again. */
+static void stop_rolling(struct nemesis *n)
+{
+    unsigned order[NODES_MAX];
+    shuffle(n, order);
+    for (unsigned i = 0; i < nodes_count(); i++) {
+        node_signal(order[i], SIGTERM);
+        node_wait(order[i], STOP_MS);
+        node_start(order[i]);
+        if (nemesis_recovery_ms(RECOVERY_MAX_MS) == 0)
+            say("  n%u does not serve after its restart", order[i]);
+    }
+}
+
 /* ---- the network ---- */
 
 static void cut_both(unsigned a, unsigned b)
@@ -141,16 +165,6 @@ static void cut_one(struct nemesis *n)
 static void cut_leader(struct nemesis *n)
 {
     isolate(n, leader_or_any(n));
-}
-
-/* A random order of the nodes. */
-static void shuffle(struct nemesis *n, unsigned order[NODES_MAX])
-{
-    for (unsigned i = 0; i < nodes_count(); i++) {
-        unsigned j = rng_below(&n->rng, i + 1);
-        order[i] = order[j];
-        order[j] = i + 1;
-    }
 }
 
 static void cut_halves(struct nemesis *n)
@@ -377,6 +391,7 @@ static const struct fault {
     {"pause-one", pause_one, resume},
     {"pause-leader", pause_leader, resume},
     {"stop", stop_one, start_all},
+    {"stop-rolling", stop_rolling, nothing},
     {"cut-one", cut_one, heal},
     {"cut-leader", cut_leader, heal},
     {"cut-halves", cut_halves, heal},
