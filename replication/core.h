@@ -89,6 +89,7 @@ struct proposal {
     proposal_cb cb;
     void *cb_arg;
     bool forwarded;
+    bool unsure; /* it may be in the log already: sent once, and then no definite refusal */
     struct origin origin;
     enum proposal_state state;
     uint64_t seq, sent_to; /* sent_to: the leader; our own id: in an entry of ours */

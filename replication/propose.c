@@ -249,8 +249,10 @@ static void batch_done(struct raft_apply *req, int status, void *result)
         } else if (status != 0) {
             /* Leadership was lost: it may be committed yet, or not. Once more, under the same id. */
             struct proposal *x = pending_find(r, it->seq);
-            if (x && x->state == PROPOSAL_SENT && x->sent_to == r->identity.node_id)
+            if (x && x->state == PROPOSAL_SENT && x->sent_to == r->identity.node_id) {
+                x->unsure = true;
                 delay(r, x, 0);
+            }
         }
     }
     batch_free(b);
@@ -404,10 +406,13 @@ static void forward_answered(void *arg, int status, struct slice payload)
         answer = ERR_PROTOCOL;
     if (answer == 0)
         return; /* committed: our own applier will meet it */
-    if (answer == ERR_NOSPACE && x->command->n > CORE_NOSPACE_SMALL)
-        proposal_done(r, x, ERR_NOSPACE, NULL, 0);
-    else
-        delay(r, x, RETRY_MS);
+    if (answer == ERR_NOSPACE && x->command->n > CORE_NOSPACE_SMALL) {
+        /* A leader before this one may have put it into the log. */
+        proposal_done(r, x, x->unsure ? ERR_TIMEOUT : ERR_NOSPACE, NULL, 0);
+        return;
+    }
+    x->unsure = x->unsure || answer != ERR_NOSPACE;
+    delay(r, x, RETRY_MS);
 }
 
 static bool forward_send(struct replication *r, uint64_t leader)
@@ -514,8 +519,10 @@ void proposals_leader_changed(struct replication *r)
     LIST_EACH(it, tmp, &r->proposals.sent)
     {
         struct proposal *x = container_of(it, struct proposal, item);
-        if (x->sent_to != leader && x->sent_to != r->identity.node_id)
+        if (x->sent_to != leader && x->sent_to != r->identity.node_id) {
+            x->unsure = true;
             state_set(r, x, PROPOSAL_QUEUED);
+        }
     }
 }
 
