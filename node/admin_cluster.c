@@ -181,6 +181,8 @@ static void verify_got(struct task *t)
     const struct member_status *first = NULL;
     for (unsigned i = 0; i < s->n; i++) {
         const struct member_status *m = &s->members[i];
+        if (m->role < 0 || m->role == 2)
+            continue; /* invited ones and spares hold no replica that could be asked */
         bool here = m->digest_index != 0;
         char digest[33] = "";
         if (here) {
