@@ -32,6 +32,7 @@ static struct compute_job *job_take(struct compute *c)
 static void *thread_run(void *arg)
 {
     struct compute *c = arg;
+    pthread_setname_np(pthread_self(), "compute");
     struct compute_job *job;
     while ((job = job_take(c)) != NULL) {
         job->work(job);

@@ -53,6 +53,7 @@ static bool stopped(struct janitor *j)
 static void *run(void *arg)
 {
     struct janitor *j = arg;
+    pthread_setname_np(pthread_self(), "janitor");
     while (rest(j)) {
         uint64_t freed = 0, part;
         while (!stopped(j) && (part = blob_collect(j->services->blobs, body_is_live, j->services)) > 0)

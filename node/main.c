@@ -3,6 +3,7 @@
 #include "node/node.h"
 #include "node/tls.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -100,6 +101,9 @@ static int run_node(struct config *c)
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
     }
+    /* Buffers of a few megabytes come and go with every large message: from the heap, not mapped and unmapped each time. */
+    mallopt(M_MMAP_THRESHOLD, 4 << 20);
+    mallopt(M_TRIM_THRESHOLD, 32 << 20);
     signal(SIGPIPE, SIG_IGN);
     log_set_level(c->log_level);
     log_set_json(c->log_json);

@@ -368,6 +368,7 @@ static void housekeeping(struct applier *a)
 static void *run(void *arg)
 {
     struct applier *a = arg;
+    pthread_setname_np(pthread_self(), "applier");
     pthread_mutex_lock(&a->lock);
     while (!a->stop) {
         housekeeping(a);

@@ -157,8 +157,7 @@ void put_peer_flush(struct peer *p)
         size_t n = u->record->n;
         if (p->window > 0 && p->window + n > BULK_PUT_WINDOW)
             return;
-        int rv = link_request(p->link, LINK_BODY_PUT, bytes_slice(u->record), (struct slice){0},
-                              bulk_left_ms(u->deadline_ms), leg_answered, g);
+        int rv = link_request_bytes(p->link, LINK_BODY_PUT, u->record, bulk_left_ms(u->deadline_ms), leg_answered, g);
         if (rv != 0)
             return; /* ERR_BUSY: when drained; ERR_CLOSED: when up */
         list_remove(&g->item);

@@ -7,16 +7,8 @@
 
 #include <stdio.h>
 
-struct request {
-    struct list item;
-    uint64_t number;
-    int64_t due_ms;
-    link_answer_cb cb;
-    void *arg;
-};
-
 static const struct stream_events STREAM_EVENTS;
-static void timer_set(struct link *l);
+void link_timer_set(struct link *l);
 
 static const char *class_name(enum link_class class)
 {
@@ -97,7 +89,7 @@ static void state_set(struct link *l, enum link_state state)
 {
     l->state = state;
     l->state_ms = clock_steady_ms();
-    timer_set(l);
+    link_timer_set(l);
 }
 
 struct link *link_new(uv_loop_t *loop, const struct link_identity *id, enum link_class class)
@@ -248,10 +240,10 @@ static void timer_fired(uv_timer_t *t)
         link_send_numbered(l, LINK_PING, ++l->request_last, (struct slice){0}, (struct slice){0});
         l->sent_ms = now;
     }
-    timer_set(l);
+    link_timer_set(l);
 }
 
-static void timer_set(struct link *l)
+void link_timer_set(struct link *l)
 {
     if (l->closed)
         return;
@@ -398,6 +390,9 @@ static size_t frames_take(struct link *l, struct slice in, size_t *need_r)
     }
 }
 
+/* Of a frame that a peer announced, so much memory is taken before its bytes are there. */
+enum { FRAME_RESERVE_MAX = 4 * 1024 * 1024 };
+
 static size_t on_read(void *arg, struct slice in)
 {
     struct link *l = arg;
@@ -430,6 +425,8 @@ static size_t on_read(void *arg, struct slice in)
         used += frames_take(l, slice_from(in, used), &need);
         if (l->closed || l->stream != stream)
             return in.n;
+        if (used < in.n && need > in.n - used) /* the frame's length is known: no growing step by step */
+            buf_reserve(&l->in, need < FRAME_RESERVE_MAX ? need : FRAME_RESERVE_MAX);
         buf_append_slice(&l->in, slice_from(in, used));
     }
     return in.n;
@@ -534,56 +531,3 @@ size_t link_queued(const struct link *l)
     return l->stream ? stream_queued(l->stream) : 0;
 }
 
-static int frame_send(struct link *l, uint8_t type, uint64_t request, struct slice a, struct slice b)
-{
-    if (l->state != LINK_STATE_UP)
-        return ERR_CLOSED;
-    if (a.n > LINK_FRAME_MAX - LINK_FRAME_HEADER || b.n > LINK_FRAME_MAX - LINK_FRAME_HEADER - a.n)
-        return ERR_TOOBIG;
-    uint8_t header[LINK_FRAME_HEADER];
-    link_frame_header(header, type, request, a.n + b.n);
-    stream_write(l->stream, slice_make(header, sizeof(header)));
-    stream_write(l->stream, a);
-    stream_write(l->stream, b);
-    l->sent_ms = clock_steady_ms();
-    return 0;
-}
-
-int link_send_numbered(struct link *l, uint8_t type, uint64_t request, struct slice a, struct slice b)
-{
-    if (l->state == LINK_STATE_UP && link_queued(l) > LINK_QUEUE_HIGH)
-        return ERR_BUSY;
-    return frame_send(l, type, request, a, b);
-}
-
-int link_send(struct link *l, uint8_t type, struct slice a, struct slice b)
-{
-    return link_send_numbered(l, type, 0, a, b);
-}
-
-int link_answer(struct link *l, uint64_t request, struct slice a, struct slice b)
-{
-    return frame_send(l, LINK_ANSWER, request, a, b);
-}
-
-int link_request(struct link *l, uint8_t type, struct slice a, struct slice b, unsigned timeout_ms, link_answer_cb cb,
-                 void *arg)
-{
-    uint64_t number = l->request_last + 1;
-    int rv = link_send_numbered(l, type, number, a, b);
-    if (rv != 0)
-        return rv;
-    l->request_last = number;
-    struct request *r = mem_alloc(sizeof(*r));
-    r->number = number;
-    r->due_ms = clock_steady_ms() + timeout_ms;
-    r->cb = cb;
-    r->arg = arg;
-    list_append(&l->requests[number % LINK_BUCKETS], &r->item);
-    if (r->due_ms < l->request_due_ms) {
-        l->request_due_ms = r->due_ms;
-        if (r->due_ms < l->timer_due_ms)
-            timer_set(l);
-    }
-    return 0;
-}

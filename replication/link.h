@@ -103,6 +103,8 @@ typedef void (*link_answer_cb)(void *arg, int status, struct slice payload);
 int link_request(struct link *l, uint8_t type, struct slice a, struct slice b, unsigned timeout_ms, link_answer_cb cb,
                  void *arg);
 /* Never ERR_BUSY: whoever serves requests bounds how many of them it has open. */
+/* The same with a payload that is sent without being copied: takes a reference of its own. */
+int link_request_bytes(struct link *l, uint8_t type, struct bytes *payload, unsigned timeout_ms, link_answer_cb cb, void *arg);
 int link_answer(struct link *l, uint64_t request, struct slice a, struct slice b);
 /* A frame of a given request number, for streams of LINK_STATE_PART. */
 int link_send_numbered(struct link *l, uint8_t type, uint64_t request, struct slice a, struct slice b);

@@ -68,4 +68,16 @@ struct link_listener {
     unsigned pending_n;
 };
 
+/* A request under way, in struct link's buckets by number. */
+struct request {
+    struct list item;
+    uint64_t number;
+    int64_t due_ms;
+    link_answer_cb cb;
+    void *arg;
+};
+
+/* link.c: the timer runs for what is due first. */
+void link_timer_set(struct link *l);
+
 #endif

@@ -168,6 +168,7 @@ int index_flush(struct blob_index *x)
 static void *run(void *arg)
 {
     struct blob_index *x = arg;
+    pthread_setname_np(pthread_self(), "blob-index");
     pthread_mutex_lock(&x->wait_lock);
     while (!x->stop) {
         struct timespec until;

@@ -308,6 +308,7 @@ static struct task *group_run(struct blob_log *b, struct group *g, struct task *
 static void *run(void *arg)
 {
     struct blob_log *b = arg;
+    pthread_setname_np(pthread_self(), "blob-writer");
     struct group *g = mem_zalloc(sizeof *g);
     pthread_mutex_lock(&b->lock);
     for (;;) {
