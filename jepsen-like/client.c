@@ -10,6 +10,7 @@
 
 struct verdict verdict;
 atomic_bool clients_over;
+unsigned client_pace = 1;
 
 bool client_over(void)
 {
@@ -18,6 +19,7 @@ bool client_over(void)
 
 void client_pause(struct client *c, unsigned ms)
 {
+    ms *= client_pace;
     sleep_ms(ms / 2 + rng_below(&c->rng, ms + 1));
 }
 

@@ -178,10 +178,12 @@ static void workload_check(const struct workload *w)
             dump_free(&d);
         }
     }
+    say("%s: %zu messages in %zu mailboxes were told by all", w->name, first.n, first.mailbox_n);
     if (have)
         w->check(&first, &verdict);
     else
         verdict.unknown++;
+    say("%s: checked", w->name);
     dump_free(&first);
 }
 
@@ -285,6 +287,7 @@ static void checks(void)
 {
     char name[4200];
     settle();
+    say("all nodes are well");
     for (unsigned w = 0; w < WORKLOADS; w++)
         if (wanted(workloads[w]))
             workload_check(workloads[w]);
@@ -330,6 +333,7 @@ int main(int argc, char **argv)
     say("%u nodes serve", test.o.nodes);
     workloads_prepare();
     say("workloads are prepared");
+    client_pace = test.o.pace;
     clients_start();
     faults_make(&r);
     say("%u faults of %u kinds", r.faults, r.kinds);

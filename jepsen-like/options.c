@@ -22,9 +22,14 @@ static const char help[] =
     "Exit codes: 0 PASS, 1 FAIL, 2 the test could not run.\n";
 
 static const struct options smoke = {
-    .seconds = 75, .fault_ms = 700, .calm_ms = 60, .rounds_min = 3, .delivered_min = 2000, .disk_mb = 1024};
-static const struct options full = {
-    .seconds = 2600, .fault_ms = 8000, .calm_ms = 3000, .rounds_min = 3, .delivered_min = 50000, .disk_mb = 6144};
+    .seconds = 75, .fault_ms = 700, .calm_ms = 60, .rounds_min = 3, .delivered_min = 2000, .disk_mb = 1024, .pace = 1};
+static const struct options full = {.seconds = 2600,
+                                    .fault_ms = 8000,
+                                    .calm_ms = 3000,
+                                    .rounds_min = 3,
+                                    .delivered_min = 20000,
+                                    .disk_mb = 6144,
+                                    .pace = 3};
 
 static void preset(struct options *o, const struct options *from)
 {
@@ -34,6 +39,7 @@ static void preset(struct options *o, const struct options *from)
     o->rounds_min = from->rounds_min;
     o->delivered_min = from->delivered_min;
     o->disk_mb = from->disk_mb;
+    o->pace = from->pace;
 }
 
 void options_parse(struct options *o, int argc, char **argv)

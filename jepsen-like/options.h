@@ -7,7 +7,7 @@
 
 struct options {
     const char *build, *dir;
-    unsigned seconds, nodes, voters, fault_ms, calm_ms, rounds_min, delivered_min, disk_mb;
+    unsigned seconds, nodes, voters, fault_ms, calm_ms, rounds_min, delivered_min, disk_mb, pace;
     uint64_t seed;
     const char *fault;    /* this one alone */
     const char *workload; /* these users alone, by commas; NULL: all */

@@ -42,8 +42,10 @@ extern const struct workload workload_set, workload_register, workload_token, wo
 /* ---- for the clients ---- */
 
 bool client_over(void);
-void client_pause(struct client *c, unsigned ms); /* between half and one and a half of it */
-uint64_t client_id_new(struct client *c);         /* unlike any other's */
+/* Between half and one and a half of it, client_pace times: long runs go slower, or nobody could check them. */
+void client_pause(struct client *c, unsigned ms);
+extern unsigned client_pace;
+uint64_t client_id_new(struct client *c); /* unlike any other's */
 
 /* A usable session of the user with the mailbox selected (NULL: whichever), on the same node as before or a random new
  * one. false: none now; it has waited a little. */
