@@ -79,6 +79,7 @@ int blob_open(const char *dir, const struct blob_options *o, struct blob_log **b
         b->o = *o;
     options_fill(&b->o);
     b->tail = &b->head;
+    list_init(&b->under_way);
     pthread_mutex_init(&b->lock, NULL);
     pthread_cond_init(&b->work, NULL);
     pthread_cond_init(&b->moved, NULL);
@@ -177,8 +178,9 @@ int blob_place_read(struct blob_log *b, const struct body_hash *hash, const stru
     return err;
 }
 
-static int record_find(struct blob_log *b, const struct body_hash *hash, struct bytes **record_r,
-                       struct blob_place *place_r)
+/* Where the index says that it is. ERR_NOTFOUND when the index knows no place. */
+static int record_indexed(struct blob_log *b, const struct body_hash *hash, struct bytes **record_r,
+                          struct blob_place *place_r)
 {
     struct blob_row row, again;
     int err = index_get(&b->index, hash, &row);
@@ -196,6 +198,17 @@ static int record_find(struct blob_log *b, const struct body_hash *hash, struct 
         row = again;
     }
     return err ? err : ERR_NOTFOUND;
+}
+
+static int record_find(struct blob_log *b, const struct body_hash *hash, struct bytes **record_r,
+                       struct blob_place *place_r)
+{
+    int err = record_indexed(b, hash, record_r, place_r);
+    if (err != ERR_NOTFOUND)
+        return err;
+    *place_r = (struct blob_place){0};
+    *record_r = blob_writer_record(b, hash);
+    return *record_r ? 0 : record_indexed(b, hash, record_r, place_r);
 }
 
 int blob_record_read(struct blob_log *b, const struct body_hash *hash, struct bytes **record_r)

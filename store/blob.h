@@ -17,6 +17,7 @@
 
 #include "node/base/err.h"
 #include "node/base/hash.h"
+#include "node/base/list.h"
 #include "node/base/mem.h"
 #include "node/base/task.h"
 
@@ -46,7 +47,8 @@ int blob_decode(struct slice record, bool verify, struct bytes **body_r);
 struct blob_append {
     struct task task; /* run on home when durable: set task.run */
     struct task_queue *home;
-    struct bytes *record; /* a reference that the caller keeps until completion */
+    struct bytes *record;  /* a reference that the caller keeps until completion */
+    struct list under_way; /* the log's own */
     int status; /* 0 (also when it was there already), ERR_NOSPACE, ERR_PROTOCOL or ERR_CORRUPT (not a record's
                    header), ERR_IO (the process must end: every later append fails too) */
 };
@@ -58,8 +60,10 @@ void blob_append(struct blob_log *b, struct blob_append *a);
 /* The process must end: bodies cannot be written any more, or their index has failed. Any thread. */
 bool blob_failed(struct blob_log *b);
 
-/* Any thread; may read from disk (use the compute pool where a miss would block a loop). 0, ERR_NOTFOUND, ERR_CORRUPT
- * (also for a read error of the disk; the body is then noted as missing, blob_has says false, and an append heals it).
+/* Any thread; may read from disk (use the compute pool where a miss would block a loop). What is still being appended
+ * is read too: a body that rode in a command is shown to clients before the log has synced it. 0, ERR_NOTFOUND,
+ * ERR_CORRUPT (also for a read error of the disk; the body is then noted as missing, blob_has says false, and an append
+ * heals it).
  */
 int blob_read(struct blob_log *b, const struct body_hash *hash, struct bytes **body_r);
 /* Its append time is 0, so the record of a body is the same on all nodes. */

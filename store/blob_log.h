@@ -19,9 +19,10 @@ struct blob_log {
     struct segment_set segments;
     struct blob_index index;
 
-    pthread_mutex_t lock; /* the next six; held over no I/O */
+    pthread_mutex_t lock; /* the next seven; held over no I/O */
     pthread_cond_t work, moved;
     struct task *head, **tail;          /* appends that wait, oldest first */
+    struct list under_way;              /* those and what is being written: blob_append.under_way */
     int64_t queue_since, writing_since; /* steady ms; 0: none */
     size_t moves;                       /* under way */
     bool stop;
@@ -46,6 +47,9 @@ int blob_recover(struct blob_log *b, struct err_detail *e);
 void blob_writer_start(struct blob_log *b);
 void blob_writer_stop(struct blob_log *b);
 void blob_writer_queue(struct blob_log *b, struct blob_append *a);
+/* A copy of a record that is under way, or NULL. What is not found here, and was not in the index before, may be there
+ * now. */
+struct bytes *blob_writer_record(struct blob_log *b, const struct body_hash *hash);
 /* The body at that place is damaged: forgets the place, notes it as missing, logs. */
 void blob_damaged(struct blob_log *b, const struct body_hash *hash, const struct blob_place *place);
 /* Reads a record, checksum checked. 0; ERR_CORRUPT; ERR_NOTFOUND when its segment is gone. */

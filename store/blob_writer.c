@@ -265,6 +265,15 @@ static int group_publish(struct blob_log *b, struct group *g)
     return err;
 }
 
+/* After it is in the index, so that a reader who asks the index, then here, then the index again overlooks nothing. */
+static void landed(struct blob_log *b, struct group *g)
+{
+    pthread_mutex_lock(&b->lock);
+    for (size_t i = 0; i < g->n; i++)
+        list_remove(&g->item[i].append->under_way);
+    pthread_mutex_unlock(&b->lock);
+}
+
 static void answer(struct blob_log *b, struct blob_append *a)
 {
     if (a->home) {
@@ -291,6 +300,7 @@ static struct task *group_run(struct blob_log *b, struct group *g, struct task *
         err = group_publish(b, g);
     if (err && err != ERR_NOSPACE && !atomic_exchange(&b->failed, true))
         log_event(LOG_ERROR, "bodies cannot be written any more", LOG_E("why", err));
+    landed(b, g);
     for (size_t i = 0; i < g->n; i++) {
         struct item *it = &g->item[i];
         if (it->verdict == WRITE || it->verdict == TWICE)
@@ -343,8 +353,26 @@ void blob_writer_queue(struct blob_log *b, struct blob_append *a)
     }
     *b->tail = &a->task;
     b->tail = &a->task.next;
+    list_append(&b->under_way, &a->under_way);
     b->moves += !a->home;
     pthread_mutex_unlock(&b->lock);
+}
+
+struct bytes *blob_writer_record(struct blob_log *b, const struct body_hash *hash)
+{
+    struct bytes *found = NULL;
+    struct record_header h;
+    pthread_mutex_lock(&b->lock);
+    LIST_EACH(it, tmp, &b->under_way)
+    {
+        const struct bytes *r = container_of(it, struct blob_append, under_way)->record;
+        if (r->n < RECORD_HEADER_SIZE || record_header_parse(r->p, &h) || !body_hash_eq(&h.hash, hash))
+            continue;
+        found = bytes_copy(slice_make(r->p, r->n));
+        break;
+    }
+    pthread_mutex_unlock(&b->lock);
+    return found;
 }
 
 void blob_writer_start(struct blob_log *b)

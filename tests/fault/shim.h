@@ -37,7 +37,7 @@ enum call {
 
 enum action { ACTION_NONE, ACTION_KILL_BEFORE, ACTION_KILL_AFTER, ACTION_KILL_TORN, ACTION_FAIL, ACTION_POWER };
 
-/* Laid out for tests/fault/support/control.py too. Little-endian, no padding. */
+/* Laid out for tests/fault/faults/control.py too. Little-endian, no padding. */
 struct control {
     _Atomic uint64_t count; /* points that matched since the test last set it to 0 */
     _Atomic uint64_t at;    /* the action falls due at this one; 0: never */
@@ -67,7 +67,6 @@ _Noreturn void shim_die(void);
 bool fd_path(int fd, char *out, size_t n);
 /* The path of name below the folder dir (AT_FDCWD: must be absolute). */
 bool name_path(int dir, const char *name, char *out, size_t n);
-ssize_t write_at(int fd, const struct iovec *iov, int n, off_t at);
 size_t iov_bytes(const struct iovec *iov, int n);
 
 /* ---- shim_power.c: all do nothing unless control->record ---- */
@@ -84,7 +83,7 @@ void power_name_end(struct change *c, bool done);
 /* Around a sync: what was recorded before the mark was taken is durable after. */
 uint64_t power_sync_begin(void);
 void power_sync_end(int fd, uint64_t mark);
-/* Undoes what is not durable; keeps the lock, as the process is about to die. */
-void power_cut(uint64_t seed);
+/* Undoes what is not durable; keeps the lock, as the process is about to die. Returns how many changes are gone. */
+unsigned power_cut(uint64_t seed);
 
 #endif

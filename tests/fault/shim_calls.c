@@ -49,11 +49,6 @@ static ssize_t raw_write(int fd, const struct iovec *iov, int n, off_t at)
     return at < 0 ? raw(SYS_writev, fd, address(iov), n, 0, 0, 0) : raw(SYS_pwritev, fd, address(iov), n, at, 0, 0);
 }
 
-ssize_t write_at(int fd, const struct iovec *iov, int n, off_t at)
-{
-    return raw_write(fd, iov, n, at);
-}
-
 /* The first half, then the end. A file opened with O_DIRECT takes whole blocks only: opened anew, without. */
 static _Noreturn void tear(int fd, const struct iovec *iov, int n, off_t at)
 {

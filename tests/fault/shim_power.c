@@ -10,7 +10,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* A change of bytes (file != NULL) or of names. Newest first in `newest`. */
 struct file {
     struct file *next;
     dev_t dev;
@@ -19,6 +18,7 @@ struct file {
     unsigned changes;
 };
 
+/* A change of bytes (file != NULL) or of names. */
 struct change {
     struct change *older;
     uint64_t sequence;
@@ -39,7 +39,7 @@ struct change {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct change *newest;
+static struct change *newest; /* a list, back in time */
 static struct file *files;
 static uint64_t sequence;
 static int attic = -1;
@@ -321,16 +321,18 @@ static struct change *turn(void)
 
 /* Names come back in order, as journals of file systems do it: those up to some moment survive. Bytes come in any
  * order. */
-void power_cut(uint64_t seed)
+unsigned power_cut(uint64_t seed)
 {
     if (!control->record)
-        return;
+        return 0;
     pthread_mutex_lock(&lock);
+    unsigned gone = 0;
     uint64_t state = seed, oldest = newest ? newest->sequence : 0;
     for (struct change *c = newest; c; c = c->older)
         oldest = c->sequence;
     uint64_t names_until = seed && newest ? oldest + dice(&state) % (newest->sequence - oldest + 2) : 0;
     for (struct change *c = newest; c; c = c->older) {
+        gone += c->file || c->sequence >= names_until;
         if (c->file)
             undo_bytes(c);
         else if (c->sequence >= names_until)
@@ -339,5 +341,7 @@ void power_cut(uint64_t seed)
     for (struct change *c = turn(); c; c = c->older)
         if (c->file && (c->durable || (seed && dice(&state) % 2))) {
             raw_write(c->file->fd, c->after, c->after_n, c->at);
+            gone--;
         }
+    return gone;
 }

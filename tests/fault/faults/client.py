@@ -4,7 +4,7 @@ import random
 import re
 import time
 
-from support.cluster import PASSWORD, Failure, check
+from support.cluster import Failure, check
 from support.ledger import ADDED, make_message
 from support.mail import Imap, ImapNo, Refused, Smtp, Uncertain
 

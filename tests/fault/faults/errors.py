@@ -17,7 +17,7 @@ def ended_well(rig, node, seconds, what):
 
 def eio(run):
     """A call fails with EIO, once or from then on: the node ends with 70 or goes on, and what it acknowledged is there."""
-    for nodes, rounds in ((1, run.scale(10, 120)), (3, run.scale(3, 30))):
+    for nodes, rounds in ((1, run.scale(6, 120)), (3, run.scale(2, 30))):
         rig = run.rig(nodes).up().make_clients()
         for i in range(rounds):
             calls, path = KINDS[i % len(KINDS)] if i % 2 else run.rnd.choice(KINDS)
@@ -52,7 +52,7 @@ def eio_start(run):
     """A call of the start fails with EIO or EMFILE: the node says so and ends, or starts. The next start is well."""
     rig = run.rig(1).up().make_clients()
     node, control = rig.nodes[0], rig.control["node1"]
-    for i in range(run.scale(10, 150)):
+    for i in range(run.scale(7, 150)):
         load(rig, rig.nodes, 5)
         rig.process[node.name].kill()
         rig.death(node, 10)
@@ -166,7 +166,7 @@ def lying_disk(run):
         run.died("on a lying disk: " + control.last)
         try:
             rig.start(node)
-            wait_for(lambda: connects(node), 5, "does not serve")
+            wait_for(lambda: connects(node), 3, "does not serve")
             rig.clients[0].settle(rig.nodes)
         except (Failure, OSError) as e:
             run.trail.append(str(e))

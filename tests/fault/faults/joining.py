@@ -1,9 +1,7 @@
 """Deaths while a cluster is made and while a node joins it: the same command, given again, gets there."""
-import subprocess
-
 from faults.campaigns import load
 from faults.control import end, spawn
-from support.cluster import Failure, check, wait_for
+from support.cluster import check, wait_for
 
 
 def member(node):
@@ -14,7 +12,7 @@ def member(node):
 def cluster_init(run):
     """A node dies in `mailctl cluster init`: after the restart it is a member, or takes the command again."""
     for power in (False, True):
-        for i in range(run.scale(4, 45)):
+        for i in range(run.scale(3, 45)):
             rig = run.rig(1, record=power)
             node, control = rig.nodes[0], rig.control["node1"]
             rig.start(node)
