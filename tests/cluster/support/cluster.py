@@ -1,6 +1,7 @@
 """A cluster of a scenario's own: dev/cluster in a temporary folder, and what tests ask of it."""
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -33,6 +34,23 @@ def wait_for(condition, seconds, text, every=0.05):
         if time.monotonic() > deadline:
             raise Failure(f"{text() if callable(text) else text} (waited {seconds} s)")
         time.sleep(every)
+
+
+def free_base(room):
+    """A base port with so many free ports behind it, below those that the system takes for outgoing connections. By chance,
+    so that runs at the same time keep out of each other's way."""
+    bases = list(range(22000, 32700 - room, 100))
+    random.shuffle(bases)
+    for base in bases:
+        try:
+            for port in range(base + 1, base + room):
+                with socket.socket() as s:
+                    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    s.bind(("127.0.0.1", port))
+            return base
+        except OSError:
+            continue
+    raise Failure("no free ports between 22000 and 32700")
 
 
 class Node:
