@@ -29,7 +29,7 @@ enum {
     BULK_READS_MAX = 8,                   /* of one peer at the readers */
     BULK_READS_QUEUED_MAX = 1024,         /* of one peer */
     BULK_GET_MS = 5000,                   /* an answer with a body; then the next peer is asked */
-    BULK_GET_ROUNDS = 3,                  /* every member asked that often and has none: not found */
+    BULK_GET_ROUNDS = 5,                  /* every member asked that often, over 1.5 s, and has none: not found */
     BULK_MISSING_WINDOW = 32,             /* background fetches under way */
     BULK_MISSING_BATCH = 64,
     BULK_SUSPECTS = 64,

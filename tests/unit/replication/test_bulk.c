@@ -520,6 +520,33 @@ static void get_from_peers(void **state)
     bytes_unref(&g2.body);
 }
 
+/* Read at once after it was delivered: the record out of the command is still on its way to the disk. */
+static void own_append_overtakes(void **state)
+{
+    struct cluster *c = *state;
+    struct bytes *record, *body = body_make(77, 2000);
+    struct body_hash hash;
+    for (int i = 1; i < NODES; i++)
+        bulk_stop(&c->n[i].bulk);
+    for (int i = 1; i < NODES; i++)
+        c->n[i].address[0] = 0;
+    members_tell(c); /* alone */
+    record = record_make(77, 2000, &hash);
+    struct body_get g = {
+        .task = {.run = completed}, .home = &home, .hash = hash, .deadline_ms = clock_steady_ms() + 5000};
+    struct blob_append a = {.task = {.run = completed}, .home = &home, .record = record};
+    done_n = 0;
+    bulk_body_get(c->n[0].bulk, &g);
+    usleep(80 * 1000);
+    blob_append(c->n[0].blobs, &a);
+    assert_true(wait_done(2, 8000));
+    assert_int_equal(g.status, 0);
+    body_expect(g.body, 77, 2000);
+    bytes_unref(&g.body);
+    bytes_unref(&record);
+    bytes_unref(&body);
+}
+
 static void damaged_copy_is_passed_over(void **state)
 {
     struct cluster *c = *state;
@@ -849,6 +876,7 @@ int main(void)
         TEST(deaf_member),
         TEST(stop_ends_requests),
         TEST(get_from_peers),
+        TEST(own_append_overtakes),
         TEST(damaged_copy_is_passed_over),
         TEST(missing_is_fetched),
         TEST(damage_heals),
