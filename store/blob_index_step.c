@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -79,6 +80,32 @@ abort:
     return rc;
 }
 
+static int env_open(struct blob_index *x, const char *dir, bool no_sync)
+{
+    int rc = mdb_env_create(&x->env);
+    if (rc == 0)
+        rc = mdb_env_set_mapsize(x->env, map_size);
+    if (rc == 0)
+        rc = mdb_env_set_maxdbs(x->env, 3);
+    if (rc == 0)
+        rc = mdb_env_set_maxreaders(x->env, READERS_MAX);
+    if (rc == 0)
+        rc = mdb_env_open(x->env, dir, MDB_NOTLS | (no_sync ? MDB_NOSYNC : 0), 0600);
+    return rc;
+}
+
+/* A power cut while LMDB made its file, or damage. All that is in it can be had from the segments. */
+static bool set_aside(const char *dir)
+{
+    char from[4200], to[4200];
+    snprintf(from, sizeof from, "%s/data.mdb", dir);
+    snprintf(to, sizeof to, "%s/data.mdb.damaged", dir);
+    bool done = rename(from, to) == 0;
+    log_event(LOG_ERROR, "index of bodies damaged, is built anew", LOG_S("path", from),
+              LOG_S("kept", done ? to : strerror(errno)));
+    return done;
+}
+
 int index_open(struct blob_index *x, const char *dir, bool no_sync, bool segments, int64_t now_ms, struct err_detail *e)
 {
     pthread_rwlock_init(&x->lock, NULL);
@@ -89,15 +116,11 @@ int index_open(struct blob_index *x, const char *dir, bool no_sync, bool segment
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&x->wait, &attr);
     pthread_condattr_destroy(&attr);
-    int rc = mdb_env_create(&x->env);
-    if (rc == 0)
-        rc = mdb_env_set_mapsize(x->env, map_size);
-    if (rc == 0)
-        rc = mdb_env_set_maxdbs(x->env, 3);
-    if (rc == 0)
-        rc = mdb_env_set_maxreaders(x->env, READERS_MAX);
-    if (rc == 0)
-        rc = mdb_env_open(x->env, dir, MDB_NOTLS | (no_sync ? MDB_NOSYNC : 0), 0600);
+    int rc = env_open(x, dir, no_sync);
+    if (rc == MDB_INVALID && set_aside(dir)) {
+        mdb_env_close(x->env);
+        rc = env_open(x, dir, no_sync);
+    }
     if (rc == 0)
         rc = databases_open(x, segments, now_ms);
     if (rc)

@@ -62,6 +62,7 @@ static inline bool key_starts(struct slice key, struct slice prefix)
 /* Completes a swap that a crash cut short, drops what is left over. */
 int store_files_recover(const char *dir, struct err_detail *e);
 /* Removes an environment's folder, if it is there. What is mapped stays readable. */
+bool store_files_has(const char *dir, const char *name);
 void store_files_remove(const char *path);
 /* Marks DIR/state.incoming as complete: from here on a crash inside the swap ends with it in place. */
 int store_files_mark(const char *dir, struct err_detail *e);

@@ -83,7 +83,7 @@ static void drop(const char *dir, const char *name)
     mem_free(path);
 }
 
-static bool has(const char *dir, const char *name)
+bool store_files_has(const char *dir, const char *name)
 {
     char *path = store_files_path(dir, name);
     bool is = exists(path);
@@ -116,10 +116,10 @@ int store_files_recover(const char *dir, struct err_detail *e)
     if (mkdir(dir, 0700) && errno != EEXIST)
         return err_set(e, ERR_IO, "make folder %s: %s", dir, strerror(errno));
     int rc = 0;
-    if (!has(dir, "state")) {
-        if (has(dir, "state.incoming/complete"))
+    if (!store_files_has(dir, "state")) {
+        if (store_files_has(dir, "state.incoming/complete"))
             rc = move(dir, "state.incoming", "state", e);
-        else if (has(dir, "state.old"))
+        else if (store_files_has(dir, "state.old"))
             rc = move(dir, "state.old", "state", e);
     }
     if (rc)

@@ -55,10 +55,26 @@ static int state_open(struct store *s, struct store_env **env_r, struct store_po
     return rc;
 }
 
+/* A power cut while LMDB makes its file can leave one that it will not open. So it is made aside, and becomes the state
+ * when it is durable. */
+static int state_make(const char *dir, const struct store_options *o, struct err_detail *e)
+{
+    if (store_files_has(dir, "state") || (o && o->no_sync))
+        return 0;
+    struct store_env *env = NULL;
+    char *path = store_files_path(dir, "state.incoming");
+    int rc = store_env_open(path, o, 0, &env, e);
+    store_env_unref(&env);
+    mem_free(path);
+    if (rc == 0)
+        rc = store_files_mark(dir, e);
+    return rc ? rc : store_files_recover(dir, e);
+}
+
 int store_open(const char *dir, const struct store_options *o, struct store **s_r, struct err_detail *e)
 {
     int rc = store_files_recover(dir, e);
-    if (rc)
+    if (rc || (rc = state_make(dir, o, e)))
         return rc;
     struct store *s = mem_zalloc(sizeof *s);
     s->dir = mem_strdup(dir);

@@ -33,7 +33,7 @@ def eio(run):
                 control.disarm()
                 continue
             what = f"EIO at {control.last}"
-            must = control.last.startswith("sync") and any(p in control.last for p in ("bodies/0", "state/data", "raft/open", "local/"))
+            must = control.last.startswith("sync") and any(p in control.last for p in ("bodies/0", "state/data", "local/"))
             must = must or control.last == "write local/data.mdb"
             if must and rig.death(victim, 1.5) is None:
                 load(rig, [victim], 5)  # the next thing to be acknowledged must not be

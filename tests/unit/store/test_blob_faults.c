@@ -161,6 +161,26 @@ static void failed_meta_page_ends_it(void **state)
     assert_int_equal(blob_bench_append(t, 5, 10), 0);
 }
 
+/* As a power cut while LMDB made its file leaves it. */
+static void index_that_is_none(void **state)
+{
+    struct blob_bench *t = *state;
+    char path[128];
+    static const uint8_t zeros[8192];
+    blob_bench_open(t);
+    assert_int_equal(blob_bench_append(t, 0, 5), 0);
+    blob_close(&t->log);
+    snprintf(path, sizeof path, "%s/local/data.mdb", t->dir);
+    FILE *f = fopen(path, "r+");
+    assert_int_equal(fwrite(zeros, 1, sizeof zeros, f), sizeof zeros);
+    fclose(f);
+    blob_bench_open(t);
+    assert_true(blob_recheck_needed(t->log));
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(blob_bench_check(t, i), 0);
+    assert_int_equal(blob_bench_append(t, 5, 10), 0);
+}
+
 static void nothing(struct task *t)
 {
     (void)t;
@@ -207,7 +227,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_BENCH(one_sync_an_append),      ON_BENCH(full_and_free_again), ON_BENCH(no_room_for_a_segment),
         ON_BENCH(below_the_reserve),       ON_BENCH(failed_sync_ends_it), ON_BENCH(failed_meta_page_ends_it),
-        ON_BENCH(read_while_it_is_synced),
+        ON_BENCH(read_while_it_is_synced), ON_BENCH(index_that_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -280,6 +280,28 @@ static void test_crash_old(void **state)
     fx_close(&f);
 }
 
+/* The power went while the first state was being made: LMDB does not take such a file for one of its own. */
+static void test_crash_making(void **state)
+{
+    struct store_options o = {.map_size = (size_t)1 << 30};
+    struct fx f;
+    struct err_detail e;
+    (void)state;
+    fx_open(&f);
+    store_close(&f.s);
+    rename_in(f.dir, "state", "state.incoming");
+    char *path = store_files_path(f.dir, "state.incoming/data.mdb");
+    assert_int_equal(truncate(path, 0), 0);
+    assert_int_equal(truncate(path, 8192), 0);
+    mem_free(path);
+    assert_int_equal(store_open(f.dir, &o, &f.s, &e), 0);
+    assert_true(there(f.dir, "state/data.mdb"));
+    assert_false(there(f.dir, "state.incoming") || there(f.dir, "state/complete"));
+    fx_reopen(&f);
+    fx_setting(&f, "kept", "1", false);
+    fx_close(&f);
+}
+
 /* ---- scrub ---- */
 
 /* Changes one record behind the store's back, with or without keeping the digest right. */
@@ -381,9 +403,9 @@ static void test_damaged_apply(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_transfer), cmocka_unit_test(test_empty),         cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_lies),     cmocka_unit_test(test_crash),         cmocka_unit_test(test_crash_old),
-        cmocka_unit_test(test_scrub),    cmocka_unit_test(test_damaged_apply),
+        cmocka_unit_test(test_transfer),     cmocka_unit_test(test_empty), cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_lies),         cmocka_unit_test(test_crash), cmocka_unit_test(test_crash_old),
+        cmocka_unit_test(test_crash_making), cmocka_unit_test(test_scrub), cmocka_unit_test(test_damaged_apply),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
