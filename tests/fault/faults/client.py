@@ -261,17 +261,31 @@ class Client:
         check(uids == sorted(set(uids)), f"{where}: UIDs do not ascend: {uids}")
         return out
 
+    def compare(self, nodes, views):
+        """What is wrong with what the nodes show, or None."""
+        candidates = [self.state] + ([self.maybe] if self.maybe else [])
+        if not any(same_state(views[0], s) for s in candidates):
+            return (f"{nodes[0].name} {self.user}: not what was acknowledged: " +
+                    " | ".join(difference(views[0], s) for s in candidates))
+        for node, view in zip(nodes, views):
+            if not same_state(views[0], view):
+                return f"{self.user} differs between {nodes[0].name} and {node.name}: {difference(views[0], view)}"
+        return None
+
     def settle(self, nodes):
         """All nodes show the acknowledged state, with the last unanswered operation either whole or not there. The state is
         then what they show."""
-        first = self.read(nodes[0])
-        candidates = [self.state] + ([self.maybe] if self.maybe else [])
-        if not any(same_state(first, s) for s in candidates):
-            raise Failure(f"{nodes[0].name} {self.user}: not what was acknowledged: " +
-                          " | ".join(difference(first, s) for s in candidates))
-        for node in nodes[1:]:
-            other = self.read(node)
-            check(same_state(first, other), f"{self.user} differs between {nodes[0].name} and {node.name}: {difference(first, other)}")
+        deadline = time.monotonic() + 15
+        while True:
+            views = [self.read(node) for node in nodes]
+            wrong = self.compare(nodes, views)
+            if not wrong:
+                break
+            # A node that lives may still be at it: what got no answer can take effect between two looks.
+            if not self.maybe or time.monotonic() > deadline:
+                raise Failure(wrong)
+            time.sleep(0.2)
+        first = views[0]
         for box, messages in first.items():
             for m in messages:
                 key = (box, self.validity[box], m.uid)
