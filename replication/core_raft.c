@@ -218,6 +218,7 @@ int core_raft_open(struct replication *r, struct err_detail *e)
                                    .snapshot_wanted = snapshot_wanted,
                                    .fatal = guard_fatal};
     raft_guard_init(&r->guard, &r->mark, &ev);
+    raft_guard_watch(&r->guard);
     r->fsm = (struct raft_fsm){
         .version = 1, .data = r, .apply = fsm_apply, .snapshot = core_fsm_snapshot, .restore = core_fsm_restore};
     if ((rc = raft_init(&r->raft, &r->guard.io, &r->fsm, r->identity.node_id, r->advertise)) != 0) {

@@ -71,6 +71,9 @@ static int guard_load(struct raft_io *io, raft_term *term, raft_id *voted_for, s
     int rc = g->inner.load(io, term, voted_for, snapshot, start_index, entries, n_entries);
     if (rc != 0)
         return rc;
+    bool falls = false; /* left over by a libraft that could not close a segment */
+    for (size_t i = 1; i < *n_entries; i++)
+        falls = falls || (*entries)[i].term < (*entries)[i - 1].term;
     uint64_t last = *start_index + *n_entries - 1, last_term = 0;
     if (*n_entries > 0)
         last_term = (*entries)[*n_entries - 1].term;
@@ -78,7 +81,9 @@ static int guard_load(struct raft_io *io, raft_term *term, raft_id *voted_for, s
         last = (*snapshot)->index;
         last_term = (*snapshot)->term;
     }
-    if (g->ev.loaded(g->ev.arg, last, last_term, !*snapshot && *n_entries == 0) != 0) {
+    if (falls)
+        snprintf(io->errmsg, sizeof io->errmsg, "terms fall along the log: its segments are out of order");
+    if (falls || g->ev.loaded(g->ev.arg, last, last_term, !*snapshot && *n_entries == 0) != 0) {
         loaded_free(*snapshot, *entries, *n_entries);
         *snapshot = NULL;
         *entries = NULL;
@@ -88,6 +93,40 @@ static int guard_load(struct raft_io *io, raft_term *term, raft_id *voted_for, s
     g->next = last + 1;
     g->persisted = last;
     return 0;
+}
+
+/* ---- what libraft keeps to itself ---- */
+
+static bool begins(const char *s, const char *with)
+{
+    return strncmp(s, with, strlen(with)) == 0;
+}
+
+/* uv_finalize.c and uv_truncate.c note a failure in a flag that nothing reads. A segment that was not closed stays an
+ * open one; those carry no indexes, so at the next start its entries are loaded behind newer, closed segments, and
+ * replicas diverge. Their trace messages tell, out of the failing call: in libuv's pool, before the next segment can be
+ * closed. Only ending the process right there keeps what is on disk in order. */
+static void traced(struct raft_tracer *t, int type, const void *info)
+{
+    struct raft_guard *g = t->impl;
+    const struct raft_tracer_info *i = info;
+    if (type != RAFT_TRACER_DIAGNOSTIC || !i->diagnostic.message)
+        return;
+    const char *m = i->diagnostic.message;
+    if (begins(m, "truncate segment "))
+        g->ev.fatal(g->ev.arg, ERR_IO, m);
+    else if (strcmp(m, "uv truncate work cb") == 0)
+        atomic_store(&g->cutting, true);
+    else if (strcmp(m, "uv truncate work cb ok") == 0)
+        atomic_store(&g->cutting, false);
+    else if (begins(m, "uv truncate after work cb") && atomic_load(&g->cutting))
+        g->ev.fatal(g->ev.arg, ERR_IO, "cut the log");
+}
+
+void raft_guard_watch(struct raft_guard *g)
+{
+    g->tracer = (struct raft_tracer){.impl = g, .version = 2, .emit = traced};
+    raft_uv_set_tracer(&g->io, &g->tracer);
 }
 
 /* ---- log writes ---- */

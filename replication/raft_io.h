@@ -6,6 +6,8 @@
  * - load is checked against the mark and the store before libraft may vote.
  * - a log write that fails ends the process: raft_uv's retry of a failed write crashes, and a failed append leaves a
  * hole.
+ * - a segment of the log that cannot be closed, and a log that cannot be cut, end the process: libraft takes no notice,
+ * and loads what is left over at wrong indexes when it starts again.
  * - the mark follows every finished append and leads every truncation.
  * - a local snapshot_put is held until the store is durable at its index: only then may the log be cut.
  * - an InstallSnapshot is dropped while a snapshot is taken or installed: libraft crashes or leaks otherwise. */
@@ -45,12 +47,16 @@ struct raft_guard {
         unsigned trailing;
         raft_io_snapshot_put_cb cb;
     } held;
+    struct raft_tracer tracer;
+    _Atomic bool cutting; /* a truncation is under way in libuv's pool */
     bool closed;
     bool leader_lost; /* the owner has no link to the leader any more */
 };
 
 /* After raft_uv_init(&g->io), before raft_init. */
 void raft_guard_init(struct raft_guard *g, struct mark *mark, const struct raft_guard_events *ev);
+/* Watches raft_uv for failures that it tells nobody. After raft_guard_init, before raft_init. */
+void raft_guard_watch(struct raft_guard *g);
 /* Steady-clock ms that the oldest log write has been under way; 0: none. */
 uint64_t raft_guard_oldest_ms(const struct raft_guard *g);
 /* Fires the callbacks of finished sends. Call once a loop turn. */

@@ -283,7 +283,9 @@ class Client:
                 break
             # A node that lives may still be at it: what got no answer can take effect between two looks.
             if not self.maybe or time.monotonic() > deadline:
-                raise Failure(wrong)
+                time.sleep(2)
+                later = self.compare(nodes, [self.read(node) for node in nodes])
+                raise Failure(f"{wrong}; and 2 s later: {later or 'all is right'}")
             time.sleep(0.2)
         first = views[0]
         for box, messages in first.items():
