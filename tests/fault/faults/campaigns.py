@@ -182,7 +182,8 @@ def transfer(run):
                 load(rig, rest, 30)
             control = rig.control[away.name]
             for died in range(run.scale(4, 12)):
-                path, most = run.rnd.choice([("state.incoming", 12), ("state", 25), ("raft/snapshot", 8), ("", 150)])
+                surest = ("state.incoming", 8)
+                path, most = surest if died == 0 else run.rnd.choice([surest, ("state", 25), ("raft/snapshot", 8), ("", 150)])
                 control.arm(run.rnd.randint(1, most), run.rnd.choice(["before", "after", "torn"]) if not power else "power",
                             path=path, seed=run.rnd.choice([0, run.rnd.getrandbits(32)]))
                 p = rig.begin(away)

@@ -34,7 +34,7 @@ def eio(run):
                 continue
             what = f"EIO at {control.last}"
             must = control.last.startswith("sync") and any(p in control.last for p in ("bodies/0", "state/data", "local/"))
-            must = must or control.last == "write local/data.mdb"
+            must = must or control.last.startswith(("write local/data.mdb", "truncate raft/open", "rename raft/open"))
             if must and rig.death(victim, 1.5) is None:
                 load(rig, [victim], 5)  # the next thing to be acknowledged must not be
             if not ended_well(rig, victim, 5 if must else 0.5, what):
@@ -45,7 +45,7 @@ def eio(run):
             run.died(what)
             if not rig.alive(victim):
                 rig.start(victim)
-            run.checked(lambda: rig.settle(verify=i % 4 == 0), what)
+            run.checked(rig.settle, what)
 
 
 def eio_start(run):
