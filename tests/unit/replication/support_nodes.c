@@ -5,6 +5,7 @@
 #include "replication/internal.h"
 #include "store/command.pb-c.h"
 
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -470,12 +471,34 @@ void nap(unsigned ms)
     usleep(ms * 1000);
 }
 
+static bool port_is_free(int port)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    bool is = fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof a) == 0;
+    close(fd);
+    return is;
+}
+
+/* Two ports a node, all free now, below those of outgoing connections (32,768 on). */
+static int ports_pick(void)
+{
+    unsigned at = (unsigned)getpid() * 37u;
+    for (;; at += 2 * TEST_NODES_MAX) {
+        int base = 20000 + (int)(at % 12000u), i = 0;
+        while (i < 2 * TEST_NODES_MAX && port_is_free(base + i))
+            i++;
+        if (i == 2 * TEST_NODES_MAX)
+            return base;
+    }
+}
+
 void cluster_make(struct test_cluster *c)
 {
     *c = (struct test_cluster){.dir = "/tmp/merlion-core-XXXXXX"};
     assert_non_null(mkdtemp(c->dir));
-    /* Below those of outgoing connections (32,768 on). */
-    c->port = 20000 + (int)((unsigned)getpid() * 37u % 12000u);
+    c->port = ports_pick();
     for (int i = 0; i < TEST_NODES_MAX; i++) {
         char dir[128];
         c->fd[i] = -1;
