@@ -73,6 +73,13 @@ bool sim_host_paused(const struct sim_host *h);
 /* The host's wall clock against the true one; drift in parts per million, of both its clocks. */
 void sim_host_clock(struct sim_host *h, int64_t wall_ahead_ms, int drift_ppm);
 
+/* uv.c: fn(arg) from that loop's turn, as if an async handle of it had been woken; any code of any host may call it.
+ * Dropped when the loop's host dies, or the loop is closed, before. Calls of one loop keep their order. */
+struct uv_loop_s;
+void sim_loop_post(struct uv_loop_s *loop, sim_fn *fn, void *arg);
+/* The machine that the loop was made on. */
+struct sim_host *sim_loop_host(struct uv_loop_s *loop);
+
 /* ---- disk.c, log.c ---- */
 
 /* The host's folder (under a tmpfs); anew after each crash: always ask. */
