@@ -3,13 +3,14 @@
 
 #include "node/base/list.h"
 #include "node/base/mem.h"
+#include "node/http_head.h"
 #include "node/io/stream.h"
 #include "node/listener_socket.h"
 
 #include <stdio.h>
 #include <unistd.h>
 
-enum { CONNECTIONS_MAX = 64, HEAD_MAX = 8192, HEAD_MS = 10000, IDLE_MS = 60000, LINGER_MS = 1000 };
+enum { CONNECTIONS_MAX = 64, HEAD_MS = 10000, IDLE_MS = 60000, LINGER_MS = 1000 };
 enum { QUEUED_MAX = 1024 * 1024 }; /* answers to pipelined requests that may wait */
 
 struct http {
@@ -27,12 +28,6 @@ struct connection {
     struct stream *stream;
     uv_timer_t timer;
     bool in_head; /* the timer runs for a head */
-};
-
-/* One request, as far as we care. */
-struct request {
-    bool head, keep;
-    struct slice path;
 };
 
 static void handle_free(uv_handle_t *h)
@@ -81,7 +76,7 @@ static const char *reason(int status)
     }
 }
 
-static void reply_send(struct connection *c, const struct request *r, const struct http_reply *reply)
+static void reply_send(struct connection *c, const struct http_head *r, const struct http_reply *reply)
 {
     char head[512];
     int n = snprintf(head, sizeof head,
@@ -100,7 +95,7 @@ static void list_write(const struct http *h, struct http_reply *reply)
         buf_printf(&reply->body, "%-16s %s\n", h->routes[i].path, h->routes[i].help ? h->routes[i].help : "");
 }
 
-static void answer(struct connection *c, const struct request *r, int status)
+static void answer(struct connection *c, const struct http_head *r, int status)
 {
     struct http_reply reply = {.status = status, .content_type = "text/plain; charset=utf-8"};
     const struct http *h = c->http;
@@ -122,108 +117,6 @@ static void answer(struct connection *c, const struct request *r, int status)
     buf_close(&reply.body);
 }
 
-static struct slice line_take(struct slice *s)
-{
-    size_t n = slice_find(*s, '\n');
-    struct slice line = slice_first(*s, n);
-    *s = slice_from(*s, n + 1);
-    if (line.n > 0 && line.p[line.n - 1] == '\r')
-        line.n--;
-    return line;
-}
-
-static bool token(struct slice s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if (s.p[i] <= ' ' || s.p[i] >= 127 || strchr("\"(),/:;<=>?@[\\]{}", s.p[i]))
-            return false;
-    return s.n > 0;
-}
-
-/* RFC 9112 3: method SP request-target SP HTTP-version. Returns a status. */
-static int request_line(struct slice line, struct request *r)
-{
-    size_t at = slice_find(line, ' ');
-    struct slice method = slice_first(line, at), rest = slice_from(line, at + 1);
-    at = slice_find(rest, ' ');
-    struct slice target = slice_first(rest, at), version = slice_from(rest, at + 1);
-    if (!token(method) || target.n == 0 || version.n != 8 || memcmp(version.p, "HTTP/", 5) != 0)
-        return 400;
-    if (memcmp(version.p, "HTTP/1.", 7) != 0)
-        return 505;
-    if (version.p[7] != '0' && version.p[7] != '1')
-        return 400;
-    r->keep = version.p[7] == '1';
-    r->head = slice_eq(method, SLICE_LITERAL("HEAD"));
-    if (!r->head && !slice_eq(method, SLICE_LITERAL("GET")))
-        return 405;
-    if (slice_istarts(target, SLICE_LITERAL("http://"))) { /* absolute form */
-        target = slice_from(target, 7);
-        target = slice_from(target, slice_find(target, '/'));
-        if (target.n == 0)
-            target = SLICE_LITERAL("/");
-    }
-    if (target.p[0] != '/')
-        return 400;
-    for (size_t i = 0; i < target.n; i++)
-        if (target.p[i] <= ' ' || target.p[i] >= 127)
-            return 400;
-    r->path = slice_first(target, slice_find(target, '?'));
-    return 200;
-}
-
-static int header_field(struct slice line, struct request *r, unsigned *hosts)
-{
-    size_t colon = slice_find(line, ':');
-    struct slice name = slice_first(line, colon), value = slice_trim(slice_from(line, colon + 1));
-    if (colon == line.n || !token(name))
-        return 400; /* obs-fold comes here too */
-    for (size_t i = 0; i < value.n; i++)
-        if ((value.p[i] < ' ' && value.p[i] != '\t') || value.p[i] == 127)
-            return 400;
-    if (slice_ieq(name, SLICE_LITERAL("Host")))
-        ++*hosts;
-    else if (slice_ieq(name, SLICE_LITERAL("Connection")))
-        r->keep =
-            slice_ieq(value, SLICE_LITERAL("keep-alive")) || (r->keep && !slice_ieq(value, SLICE_LITERAL("close")));
-    else if (slice_ieq(name, SLICE_LITERAL("Transfer-Encoding")) ||
-             (slice_ieq(name, SLICE_LITERAL("Content-Length")) && !slice_eq(value, SLICE_LITERAL("0"))))
-        return 400; /* bodies have no place here */
-    return 200;
-}
-
-static int head_parse(struct slice head, struct request *r)
-{
-    int status = request_line(line_take(&head), r);
-    bool one_one = r->keep;
-    unsigned hosts = 0;
-    while (status == 200 && head.n > 0) {
-        struct slice line = line_take(&head);
-        if (line.n == 0)
-            break;
-        status = header_field(line, r, &hosts);
-    }
-    if (status == 200 && (hosts > 1 || (one_one && hosts != 1)))
-        status = 400; /* RFC 9112 3.2 */
-    if (status != 200)
-        r->keep = false;
-    return status;
-}
-
-/* Length of the head with its empty line, or 0. */
-static size_t head_length(struct slice in)
-{
-    for (size_t i = 0; i + 1 < in.n; i++) {
-        if (in.p[i] != '\n')
-            continue;
-        if (in.p[i + 1] == '\n')
-            return i + 2;
-        if (i + 2 < in.n && in.p[i + 1] == '\r' && in.p[i + 2] == '\n')
-            return i + 3;
-    }
-    return 0;
-}
-
 static void timer_set(struct connection *c, bool in_head)
 {
     if (in_head && c->in_head)
@@ -243,12 +136,10 @@ static size_t on_read(void *arg, struct slice in)
             continue;
         }
         timer_set(c, true);
-        size_t n = head_length(slice_first(rest, HEAD_MAX));
-        struct request r = {0};
-        int status = 431;
-        if (n > 0)
-            status = head_parse(slice_first(rest, n), &r);
-        else if (rest.n < HEAD_MAX)
+        struct http_head r;
+        size_t n;
+        int status = http_head_parse(rest, &r, &n);
+        if (status == HTTP_HEAD_MORE)
             return used;
         answer(c, &r, status);
         if (!r.keep) {
