@@ -158,18 +158,29 @@ enum recipient_kind {
 };
 enum {
     RECIPIENT_ACCOUNTS_MAX = 64,
+    RECIPIENT_FOREIGN_BYTES = 8192,
     DELIVERY_ACCOUNTS_MAX = 1000, /* of one WRITE_DELIVER; the store refuses more */
 };
 struct recipient {
     enum recipient_kind kind;
     unsigned n;
     uint64_t accounts[RECIPIENT_ACCOUNTS_MAX]; /* after aliases, catch-all, subaddress; no account twice */
+    /* LOCAL: aliases may lead elsewhere too (then n may be 0): addresses, a NUL after each. */
+    unsigned foreign_n;
+    size_t foreign_bytes;
+    char foreign[RECIPIENT_FOREIGN_BYTES];
+};
+/* A recipient elsewhere, for the queue. */
+struct foreign_recipient {
+    struct slice address; /* as it goes into RCPT */
+    struct slice orcpt;   /* RFC 3461 4.2, empty: none given */
+    uint32_t notify;      /* RFC 3461 4.1: NEVER 1, SUCCESS 2, FAILURE 4, DELAY 8; 0: not given */
 };
 
 /* ---- writes: one replicated command each; all of it or none ---- */
 
 enum write_kind {
-    WRITE_DELIVER,         /* a message into INBOX of several accounts */
+    WRITE_DELIVER,         /* a message into INBOX of several accounts, and into the queue for recipients elsewhere */
     WRITE_APPEND,
     WRITE_STORE,
     WRITE_COPY,            /* and MOVE */
@@ -190,8 +201,8 @@ struct write_message {
 };
 
 /* Status, besides 0: ERR_NOTFOUND (mailbox gone), ERR_EXISTS, ERR_QUOTA, ERR_TOOBIG, ERR_DENIED, ERR_INVALID (name),
- * ERR_CONFLICT, ERR_UNAVAILABLE (no quorum in time: it may or may not happen later), ERR_NOSPACE (refused before
- * anything happened). All slices are the session's until completion. */
+ * ERR_CONFLICT, ERR_UNAVAILABLE (no quorum in time), ERR_NOSPACE (refused before anything happened), ERR_BUSY (DELIVER
+ * elsewhere: the account sends more than it may in an hour), ERR_VERSION (the queue waits for a rolling upgrade to end). All slices are the session's until completion. */
 struct write {
     struct backend_op op;
     enum write_kind kind;
@@ -204,7 +215,14 @@ struct write {
     unsigned message_n;
     const uint64_t *accounts;  /* DELIVER */
     unsigned account_n;
-    struct slice sender;       /* DELIVER: for logs */
+    struct slice sender;       /* DELIVER: the reverse path, "" for <> */
+    const struct foreign_recipient *foreign; /* DELIVER: to be queued; account_n may be 0 then */
+    unsigned foreign_n;
+    uint64_t submitter;        /* DELIVER with foreign: the account that sends, 0: none (forwarding) */
+    unsigned skip;             /* DELIVER: octets at the front of the body that do not go out (our Return-Path) */
+    bool utf8, eight, binary;  /* DELIVER with foreign: the transaction said SMTPUTF8; octets above 127; BINARYMIME */
+    bool ret_full, ret_headers;
+    struct slice envid, session; /* RFC 3461 4.4; the transaction's id, for logs */
 
     const struct uid_set *uids; /* STORE, COPY, EXPUNGE */
     bool move;                  /* COPY: and expunge the source */
@@ -240,6 +258,8 @@ struct backend_ops {
     void (*unwatch)(struct backend *b, struct backend_watch *w);
     /* Immediate. address without angle brackets. */
     void (*recipient)(struct backend *b, struct slice address, struct recipient *r);
+    /* May this account send as that address (MAIL FROM, From)? Immediate; a refusal is asked again after `sync`. */
+    bool (*sender_allowed)(struct backend *b, uint64_t account, struct slice address);
     /* May a new message of this size be taken now? 0; ERR_NOSPACE (disk reserve reached), ERR_BUSY (too much in flight). */
     int (*admit)(struct backend *b, uint64_t size);
     /* May this client try to log in now (throttling by address after failures)? Milliseconds to wait, 0: at once. */
