@@ -40,6 +40,8 @@ bool sim_chance(unsigned ppm); /* parts in a million */
 /* Goes into the history's hash (which two runs of one seed must share), and to stderr with --trace. */
 void sim_trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
 extern bool sim_trace_on;
+/* The same, of two numbers and without a text: costs next to nothing. */
+void sim_trace_mix(uint64_t a, uint64_t b);
 uint64_t sim_trace_hash(void);
 
 /* ---- time.c, thread.c ---- */
@@ -63,6 +65,16 @@ void sim_after(struct sim_host *h, int64_t us, sim_fn *fn, void *arg);
 /* Runs until no event is left, sim_end is called, or this much simulated time has passed. */
 void sim_run(int64_t us);
 void sim_end(void);
+bool sim_running(void);          /* inside sim_run */
+void sim_threads_print(void);    /* who waits where, to stderr */
+/* How threads race. A script may change it at any time. */
+struct sim_schedule {
+    unsigned latency_us;   /* a thread that became ready runs after 1 … this long, drawn each time */
+    unsigned yield_ppm;    /* chance that a thread is preempted where it takes a lock, lets one go, or wakes a loop */
+    unsigned hiccup_ppm;   /* chance that the latency is up to 2 ms */
+    unsigned spurious_ppm; /* chance that a wait on a condition ends without a signal */
+};
+extern struct sim_schedule sim_schedule;
 
 /* All threads and events of the host end here and now, wherever they are, and its locks are forgotten: power off.
  * The disk's part (disk_crash, log_crash, net_crash) is called from here. When the host's own code calls it (fatal), the call does not
@@ -119,6 +131,7 @@ struct sim_counts {
     uint64_t diverged, lost, duplicated, uid_reuse, stale, other; /* violations */
 };
 extern struct sim_counts sim_counts;
+extern uint64_t sim_seed; /* for sim_fail's text */
 /* A promise is broken: prints the seed, the time and the text, counts, and ends the run. kind: a field of violations. */
 void sim_fail(uint64_t *kind, const char *format, ...) __attribute__((format(printf, 2, 3), noreturn));
 
