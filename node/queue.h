@@ -52,6 +52,9 @@ void queue_unreserve(struct queue *q, struct queue_reservation **r);
 /* The command took effect at `index` (struct propose) and made `item` (Result.id). Any thread. */
 void queue_leased(struct queue *q, struct queue_reservation **r, uint64_t item, uint64_t index);
 
+/* How long mail is tried (setting queue.lifetime, as the queue's thread saw it last). Any thread. */
+int64_t queue_lifetime_ms(struct queue *q);
+
 /* ---- for the operator ---- */
 
 struct queue_stats {
