@@ -5,6 +5,7 @@
 #include "node/base/err.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdio.h>
@@ -409,4 +410,36 @@ int __wrap_nanosleep(const struct timespec *t, struct timespec *rest)
         return __real_nanosleep(t, rest);
     host_sleep(timespec_us(t));
     return 0;
+}
+
+unsigned __real_sleep(unsigned s);
+unsigned __wrap_sleep(unsigned s);
+unsigned __wrap_sleep(unsigned s)
+{
+    if (!sim_inside)
+        return __real_sleep(s);
+    host_sleep((int64_t)s * SIM_S);
+    return 0;
+}
+
+time_t __real_time(time_t *t_r);
+time_t __wrap_time(time_t *t_r);
+time_t __wrap_time(time_t *t_r)
+{
+    if (!sim_inside)
+        return __real_time(t_r);
+    time_t t = (time_t)(host_wall_us(sim_host_now()) / SIM_S);
+    if (t_r)
+        *t_r = t;
+    return t;
+}
+
+/* The runner polls; nothing that is simulated may. */
+int __real_poll(struct pollfd *fds, nfds_t n, int timeout_ms);
+int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout_ms);
+int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
+{
+    if (sim_inside)
+        err_panic(__FILE__, __LINE__, "poll() is not simulated");
+    return __real_poll(fds, n, timeout_ms);
 }
