@@ -39,7 +39,8 @@ struct smtp_outcome {
     enum smtp_outcome_kind { SMTP_DELIVERED, SMTP_DEFERRED, SMTP_FAILED } kind;
     int code;          /* the server's, 0: none (connection lost, local decision) */
     char enhanced[16]; /* "5.1.1"; ours where the server gave none */
-    char text[512]; /* one printable line: the reply with its lines joined by "; ", UTF-8 made safe; or what happened */
+    char text[512]; /* one printable line: the reply as given after its code, lines joined by "; ", UTF-8 made safe; or
+                       what happened */
     bool unsure;    /* the final dot was sent and no reply came: it may have been delivered */
 };
 
@@ -101,11 +102,12 @@ void smtp_client_closed(struct smtp_client *c, int status, const char *why);
 bool smtp_client_idle(const struct smtp_client *c); /* READY, no mail */
 void smtp_client_send(struct smtp_client *c,
                       struct smtp_client_mail *m); /* only when idle; m is the caller's until done */
-void smtp_client_commit(struct smtp_client *c);
+void smtp_client_commit(struct smtp_client *c);    /* this and withhold do nothing when the mail has ended meanwhile */
 void smtp_client_withhold(struct smtp_client *c,
                           const char *why);   /* all still open are DEFERRED; the connection ends without the dot */
 void smtp_client_quit(struct smtp_client *c); /* when idle */
 /* Its greeting's name, and whether TLS is on: for the history. */
 const char *smtp_client_server_name(const struct smtp_client *c);
+bool smtp_client_tls(const struct smtp_client *c);
 
 #endif
