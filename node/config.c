@@ -237,15 +237,26 @@ static int pair(void *arg, const char *section, const char *name, const char *va
     return section_pair(arg, section, name, value) == 0;
 }
 
-/* Debian's inih does not tell its handler the line, so the reader counts them. */
+/* Debian's inih does not tell its handler the line, so the reader counts them. It takes strings, so a NUL ends all. */
 static char *line_read(char *out, int n, void *arg)
 {
     struct parse *p = arg;
-    if (!fgets(out, n, p->file))
+    int at = 0, c = 0;
+    do {
+        c = getc(p->file);
+        if (c > 0)
+            out[at++] = (char)c;
+    } while (c > 0 && c != '\n' && at < n - 1);
+    if (at == 0 && c != 0)
         return NULL;
     if (!p->in_line)
         p->line++;
-    p->in_line = out[strlen(out) - 1] != '\n';
+    if (c == 0) {
+        FAIL(p, "a NUL byte: write text");
+        return NULL;
+    }
+    out[at] = 0;
+    p->in_line = out[at - 1] != '\n';
     return out;
 }
 

@@ -21,7 +21,7 @@ void buf_close(struct buf *b)
 
 uint8_t *buf_reserve(struct buf *b, size_t n)
 {
-    if (n <= b->cap - b->end)
+    if (b->base && n <= b->cap - b->end)
         return b->base + b->end;
     size_t live = buf_len(b);
     if (b->start && b->start >= live && n <= b->cap - live) { /* moving costs no more than what was consumed */

@@ -23,7 +23,7 @@ static inline struct slice buf_slice(const struct buf *b)
     return (struct slice){b->base ? b->base + b->start : NULL, b->end - b->start};
 }
 
-/* Room for n more bytes at the end; write there, then buf_commit what was written. */
+/* Room for n more bytes at the end, never NULL; write there, then buf_commit what was written. */
 uint8_t *buf_reserve(struct buf *b, size_t n);
 void buf_commit(struct buf *b, size_t n);
 void buf_append(struct buf *b, const void *p, size_t n);

@@ -59,6 +59,10 @@ static void test_buf_moves(void **state)
     assert_int_equal(in - out, buf_len(&b));
     assert_true(b.cap <= 512 * 1024);
     buf_close(&b);
+    assert_non_null(buf_reserve(&b, 0));
+    buf_commit(&b, 0);
+    assert_true(buf_slice(&b).n == 0);
+    buf_close(&b);
 }
 
 static void test_reader(void **state)

@@ -11,16 +11,43 @@
 
 #define MINIMAL "[node]\nname = n1\ndata = /tmp/d\n[peer]\nlisten = 127.0.0.1:1\n"
 
-static int load(const char *text, struct config **c, struct err_detail *e)
+static int load_bytes(const char *text, size_t n, struct config **c, struct err_detail *e)
 {
     char path[] = "config-test-XXXXXX";
     int fd = mkstemp(path);
     assert_true(fd >= 0);
-    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    assert_int_equal(write(fd, text, n), (ssize_t)n);
     close(fd);
     int r = config_load(path, c, e);
     unlink(path);
     return r;
+}
+
+static int load(const char *text, struct config **c, struct err_detail *e)
+{
+    return load_bytes(text, strlen(text), c, e);
+}
+
+/* A line that begins with NUL is an empty string to whoever looks for its end. */
+static void test_nul(void **state)
+{
+    (void)state;
+    static const char first[] = MINIMAL "\0\n", middle[] = MINIMAL "heartbeat_ms\0 = 50\n", only[] = "\0";
+    static const struct {
+        const char *text;
+        size_t n;
+        const char *says;
+    } rows[] = {{first, sizeof first - 1, ":6: a NUL byte"},
+                {middle, sizeof middle - 1, ":6: a NUL byte"},
+                {only, sizeof only - 1, ":1: a NUL byte"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct config *c;
+        struct err_detail e = {{0}};
+        assert_int_equal(load_bytes(rows[i].text, rows[i].n, &c, &e), ERR_INVALID);
+        if (!strstr(e.text, rows[i].says))
+            fail_msg("row %zu: %s", i, e.text);
+        config_free(&c);
+    }
 }
 
 static void test_good(void **state)
@@ -84,6 +111,7 @@ static void test_bad(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_good), cmocka_unit_test(test_bad)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_nul), cmocka_unit_test(test_good),
+                                       cmocka_unit_test(test_bad)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
