@@ -1,10 +1,10 @@
-/* Any bytes to an SMTP, submission, LMTP or POP3 session: whole, and again in pieces. How the network splits the octets
- * must change neither a word of the answers nor what is stored. */
+/* Any bytes to an SMTP, submission, LMTP, POP3 or IMAP session: whole, and again in pieces. How the network splits the
+ * octets must change neither a word of the answers nor what is stored. */
 #include "node/base/log.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/protocol/support_client.h"
 
-enum { KINDS = 4 };
+enum { KINDS = 5, POP3 = 3, IMAP = 4 };
 
 static void session_start(struct client *c, unsigned kind)
 {
@@ -13,7 +13,9 @@ static void session_start(struct client *c, unsigned kind)
     fake_backend_message(c->fb, fake_backend_find(c->fb, ann, "INBOX"), slice_str("A: b\r\n\r\n.\r\nx"), 0, 0);
     c->peer.tls = kind == 1;
     c->peer.tls_available = kind == 0;
-    if (kind == 3)
+    if (kind == IMAP)
+        client_attach(c, imap_session_new(&c->host, &c->fb->backend, &c->peer, &session_limits_default));
+    else if (kind == POP3)
         client_attach(c, pop3_session_new(&c->host, &c->fb->backend, &c->peer, &session_limits_default));
     else
         client_attach(
@@ -27,10 +29,14 @@ static void session_run(unsigned kind, size_t step, struct slice in, struct buf 
 
     session_start(&c, kind);
     c.step = step;
-    if (kind < 3)
+    if (kind < POP3)
         client_say(&c, kind == 2 ? "LHLO x\r\n" : "EHLO x\r\n");
     if (kind == 1)
         client_say(&c, "AUTH PLAIN AGFAYgBw\r\n");
+    if (kind == IMAP) {
+        c.peer.tls = true;
+        client_say(&c, "l LOGIN a@b p\r\n");
+    }
     client_send(&c, in.p, in.n);
     buf_append_slice(result, buf_slice(&c.out));
     buf_append_slice(result, buf_slice(&c.fb->trace));
