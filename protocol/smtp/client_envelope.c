@@ -1,7 +1,6 @@
 /* MAIL and RCPT as this server takes them: what its offers do not allow is settled here, before anything is sent. */
 #include "protocol/smtp/client_internal.h"
 
-#include "protocol/line.h"
 #include "protocol/mime/text.h"
 #include "protocol/smtp/path.h"
 #include "protocol/smtp/xtext.h"
@@ -24,6 +23,23 @@ static size_t domain_at(struct slice s)
         if (s.p[i - 1] == '@')
             return i - 1;
     return s.n;
+}
+
+/* A CR or LF that is not part of a CRLF. By DATA it might end the message early for a server that reads them otherwise.
+ */
+static bool has_bare(struct slice s)
+{
+    for (size_t i = 0;;) {
+        struct slice rest = slice_from(s, i);
+        size_t cr = slice_find(rest, '\r');
+        if (slice_find(slice_first(rest, cr), '\n') < cr)
+            return true;
+        if (cr == rest.n)
+            return false;
+        if (cr + 1 == rest.n || rest.p[cr + 1] != '\n')
+            return true;
+        i += cr + 2;
+    }
 }
 
 static bool needs_utf8(struct slice address)
@@ -149,7 +165,7 @@ bool client_envelope_prepare(struct smtp_client *c)
     struct smtp_client_mail *m = t->mail;
     struct smtp_outcome o;
 
-    t->binary = m->binary || line_has_bare(t->content);
+    t->binary = m->binary || has_bare(t->content);
     t->chunked = c->offers.chunking;
     t->utf8 = c->offers.utf8 && wants_utf8(m);
     t->crlf = !t->binary && t->content.n > 0 && t->content.p[t->content.n - 1] != '\n';
