@@ -66,6 +66,7 @@ bool client_pop3(struct client *c, const char *user)
 
 struct op client_begin(const struct client *c, enum op_kind kind, unsigned node, uint64_t key)
 {
+    refusal_take(); /* of what was no operation, as a login */
     return (struct op){
         .process = c->process, .kind = (uint8_t)kind, .node = (uint8_t)node, .key = key, .start = now_ns()};
 }
@@ -74,6 +75,8 @@ enum outcome client_end(struct op *op, enum outcome outcome)
 {
     op->end = now_ns();
     op->outcome = (uint8_t)outcome;
+    if (refusal_take() && outcome == OUTCOME_FAIL)
+        refusals_add(op->process, op->node, history_kind_name(op->kind), (unsigned)((op->end - op->start) / NS_PER_MS));
     history_add(op);
     return outcome;
 }

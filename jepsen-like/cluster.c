@@ -51,6 +51,22 @@ unsigned cluster_voters(unsigned voters_r[NODES_MAX])
     return n;
 }
 
+bool cluster_version(unsigned node, char *version_r, size_t n)
+{
+    json_t *j = cluster_status(), *m;
+    size_t i;
+    bool found = false;
+    json_array_foreach(json_object_get(j, "members"), i, m)
+    {
+        if (strcmp(member_text(m, "name"), node_name(node)) == 0) {
+            snprintf(version_r, n, "%s", member_text(m, "version"));
+            found = true;
+        }
+    }
+    json_decref(j);
+    return found;
+}
+
 bool cluster_well(void)
 {
     json_t *j = cluster_status(), *m;

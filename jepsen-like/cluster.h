@@ -19,6 +19,8 @@ json_t *cluster_status(void);
 unsigned cluster_leader(void);
 /* Voters as numbers. Returns how many. */
 unsigned cluster_voters(unsigned voters_r[NODES_MAX]);
+/* The version of Merlion that the members say the node runs. */
+bool cluster_version(unsigned node, char *version_r, size_t n);
 /* Whether all members are ok, lack no body and one leads. */
 bool cluster_well(void);
 

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -155,4 +156,39 @@ bool conn_wait(struct conn *c, unsigned timeout_ms)
 bool conn_idle(struct conn *c)
 {
     return c->fd >= 0 && !conn_wait(c, 0);
+}
+
+/* ---- refusals ---- */
+
+static _Thread_local bool refused;
+static atomic_uint refusals;
+static atomic_bool refusals_told;
+
+void refusal_note(void)
+{
+    refused = true;
+}
+
+bool refusal_take(void)
+{
+    bool was = refused;
+    refused = false;
+    return was;
+}
+
+void refusals_add(unsigned process, unsigned node, const char *what, unsigned ms)
+{
+    refusals++;
+    if (refusals_told)
+        say("  refused: p%u n%u %s after %u ms", process, node, what, ms);
+}
+
+void refusals_say(bool on)
+{
+    refusals_told = on;
+}
+
+unsigned refusals_count(void)
+{
+    return refusals;
 }

@@ -17,6 +17,16 @@ struct conn {
 enum outcome { OUTCOME_OK, OUTCOME_FAIL, OUTCOME_INFO };
 const char *outcome_name(enum outcome o);
 
+/* The server answered that it cannot do it now (SMTP 4xx but 421, IMAP NO [UNAVAILABLE], POP3 -ERR [SYS/TEMP]): the
+ * calling thread's current operation is refused. refusal_take tells and forgets it. */
+void refusal_note(void);
+bool refusal_take(void);
+/* Operations of clients that were refused so far. Any thread. */
+unsigned refusals_count(void);
+void refusals_add(unsigned process, unsigned node, const char *what, unsigned ms);
+/* While it is on, each is said. */
+void refusals_say(bool on);
+
 /* Connects from the host that the thread is in to 10.77.0.HOST. Returns whether it did; else c is closed. */
 bool conn_open(struct conn *c, unsigned host, unsigned port, unsigned timeout_ms);
 void conn_close(struct conn *c);

@@ -7,10 +7,13 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+enum { POWER_ON_TRIES = 500 };
 
 bool disks_start(void)
 {
@@ -30,6 +33,11 @@ static bool command(const char *const argv[])
     return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
+static bool image_mount(const char *image, const char *folder)
+{
+    return command((const char *const[]){"mount", "-o", "loop,noatime", image, folder, NULL});
+}
+
 bool disk_mount(const char *folder, unsigned mb)
 {
     char image[4200];
@@ -39,7 +47,40 @@ bool disk_mount(const char *folder, unsigned mb)
     if (fd >= 0)
         close(fd);
     return made && command((const char *const[]){"mkfs.ext4", "-q", "-F", "-m", "0", image, NULL}) &&
-           command((const char *const[]){"mount", "-o", "loop,noatime", image, folder, NULL});
+           image_mount(image, folder);
+}
+
+void disk_sync(const char *folder)
+{
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || syncfs(fd))
+        fail("%s cannot be synced: %s", folder, strerror(errno));
+    close(fd);
+}
+
+/* The kernel's own switch for it (xfs and ext4 share it): dirty pages and the journal's open transaction are dropped,
+ * the next mount replays what the journal holds. */
+void disk_power_cut(const char *folder)
+{
+    enum { WITHOUT_LOG_FLUSH = 2 };
+    uint32_t how = WITHOUT_LOG_FLUSH;
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || ioctl(fd, _IOR('X', 125, uint32_t), &how))
+        fail("the power of %s cannot be cut: %s", folder, strerror(errno));
+    close(fd);
+}
+
+void disk_power_on(const char *folder)
+{
+    char image[4200];
+    snprintf(image, sizeof image, "%s.img", folder);
+    for (unsigned tries = 0; umount2(folder, 0); tries++) {
+        if (errno != EBUSY || tries == POWER_ON_TRIES)
+            fail("%s cannot be unmounted: %s", folder, strerror(errno));
+        sleep_ms(10); /* the last user may still be on its way out */
+    }
+    if (!image_mount(image, folder))
+        fail("%s cannot be mounted again", image);
 }
 
 static void ballast_name(char out[4200], const char *folder)

@@ -12,6 +12,14 @@ bool disks_start(void);
 /* A new, empty disk of so many MiB, mounted at the folder; its image is beside it. Returns whether it is there. */
 bool disk_mount(const char *folder, unsigned mb);
 
+/* What was written until now is on it. */
+void disk_sync(const char *folder);
+
+/* The disk stops: nothing that was not synced is ever written. What uses it gets errors. */
+void disk_power_cut(const char *folder);
+/* It is mounted again as it was then, once nothing uses it any more. */
+void disk_power_on(const char *folder);
+
 /* Fills the disk of the folder but for leave_kb. */
 void disk_fill(const char *folder, unsigned leave_kb);
 /* Undoes it. */

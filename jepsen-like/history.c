@@ -21,6 +21,14 @@ void history_add(const struct op *op)
     pthread_mutex_unlock(&history.lock);
 }
 
+size_t history_count(void)
+{
+    pthread_mutex_lock(&history.lock);
+    size_t n = history.n;
+    pthread_mutex_unlock(&history.lock);
+    return n;
+}
+
 const struct op *history_ops(size_t *n_r)
 {
     *n_r = history.n;

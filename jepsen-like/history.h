@@ -33,6 +33,9 @@ struct op {
 
 void history_add(const struct op *op);
 
+/* How many so far. */
+size_t history_count(void);
+
 /* Once no client runs any more. */
 const struct op *history_ops(size_t *n_r);
 void history_write(const char *path);

@@ -64,6 +64,8 @@ static enum outcome reply_read(struct imap *i)
             text_append(&i->last, p + n, i->reply.n - (size_t)start - n - 1);
             i->reply.n = (size_t)start;
             i->reply.p[start] = 0;
+            if (strncmp(i->last.p, "NO [UNAVAILABLE]", 16) == 0)
+                refusal_note();
             return strncmp(i->last.p, "OK", 2) == 0 ? OUTCOME_OK : OUTCOME_FAIL;
         }
     }

@@ -41,12 +41,7 @@ static struct {
 
 static bool wanted(const struct workload *w)
 {
-    char list[200], own[32];
-    if (!test.o.workload)
-        return true;
-    snprintf(list, sizeof list, ",%s,", test.o.workload);
-    snprintf(own, sizeof own, ",%s,", w->user);
-    return strstr(list, own) != NULL;
+    return !test.o.workload || name_in(w->user, test.o.workload);
 }
 
 /* ---- clients ---- */
@@ -234,6 +229,17 @@ static struct sums sums_make(void)
     return s;
 }
 
+/* A rolling upgrade is no fault: clients connect anew, and that is all they may see of it. */
+static bool upgrades_bad(const struct nemesis_result *r)
+{
+    unsigned percent = test.o.smoke ? 1 : 0; /* a busy machine may be late with a new leader */
+    bool many = r->upgrade_refused * 100 > r->upgrade_ops * percent;
+    say("%u rolling upgrades: %u operations of clients, %u refused", r->upgrades, r->upgrade_ops, r->upgrade_refused);
+    if (many)
+        say("FOUND operations of clients were refused during rolling upgrades");
+    return many || r->upgrade_wrong;
+}
+
 static bool vacuous(const struct sums *s, const struct nemesis_result *r)
 {
     bool few = s->n == 0 || s->ok * 100 < s->n * 60 || s->info * 100 > s->n * 20;
@@ -242,7 +248,8 @@ static bool vacuous(const struct sums *s, const struct nemesis_result *r)
     if (s->delivered < test.o.delivered_min)
         say("FOUND %zu messages were acknowledged, %u are wanted", s->delivered, test.o.delivered_min);
     if (r->least < test.o.rounds_min && !test.o.no_faults)
-        say("FOUND not every fault came %u times", test.o.rounds_min);
+        say("FOUND not every fault came %u times%s", test.o.rounds_min,
+            r->out_of_time ? ": this machine or the recoveries are too slow" : "");
     return few || s->delivered < test.o.delivered_min || (r->least < test.o.rounds_min && !test.o.no_faults);
 }
 
@@ -251,8 +258,9 @@ static int result_say(const struct nemesis_result *r)
     struct sums s = sums_make();
     const struct verdict *v = &verdict;
     bool replicas = test.verified && !test.replicas_differ;
-    bool pass = !v->lost && !v->dup && !v->stale && !v->nonlinearizable && !v->unknown && replicas && !r->late &&
-                nodes_crashes() == 0 && !vacuous(&s, r);
+    bool upgrades = !upgrades_bad(r);
+    bool pass = upgrades && !v->lost && !v->dup && !v->stale && !v->nonlinearizable && !v->unknown && replicas &&
+                !r->late && nodes_crashes() == 0 && !vacuous(&s, r);
     uint64_t carried, dropped;
     net_counts(&carried, &dropped);
     say("packets carried %llu, dropped %llu; recovery p50 %u ms, max %u ms; nodes ended by themselves: %u, crashed: %u",
@@ -270,9 +278,12 @@ static void faults_make(struct nemesis_result *r)
 {
     struct nemesis_options n = {.seconds = test.o.seconds,
                                 .rounds_min = test.o.rounds_min,
+                                .seconds_max = test.o.seconds_max,
                                 .fault_ms = test.o.fault_ms,
                                 .calm_ms = test.o.calm_ms,
                                 .disks = test.disks,
+                                .next_build = test.o.next != NULL,
+                                .smoke = test.o.smoke,
                                 .only = test.o.fault,
                                 .seed = test.o.seed};
     if (!test.o.no_faults) {
@@ -322,17 +333,25 @@ int main(int argc, char **argv)
     if (mkdir(test.o.dir, 0755) && errno != EEXIST)
         fail("%s cannot be made: %s", test.o.dir, strerror(errno));
     if (!(test.disks = disks_start()))
-        say("no disks of their own for the nodes (loop devices are wanted): disk-low and disk-full are left out");
+        say("no disks of their own for the nodes (loop devices are wanted): power cuts and full disks are left out");
     net_start(HOST_CLIENTS + CLIENTS_MAX);
     if (net_enter(HOST_MAIN))
         fail("no host for the test itself: %s", strerror(errno));
-    struct nodes_options nodes = {test.o.build, test.o.dir, test.o.nodes, test.o.voters,
-                                  test.disks ? test.o.disk_mb : 0};
+    struct nodes_options nodes = {.build = test.o.build,
+                                  .maild = test.o.maild,
+                                  .next = test.o.next,
+                                  .dir = test.o.dir,
+                                  .n = test.o.nodes,
+                                  .voters = test.o.voters,
+                                  .sync_lies = test.o.sync_lies,
+                                  .disk_mb = test.disks ? test.o.disk_mb : 0};
     nodes_start(&nodes);
     cluster_make();
     say("%u nodes serve", test.o.nodes);
     workloads_prepare();
     say("workloads are prepared");
+    for (unsigned node = 1; test.o.sync_lies && node <= test.o.nodes; node++)
+        disk_sync(node_disk(node)); /* so that a cut leaves a cluster to find losses in */
     client_pace = test.o.pace;
     clients_start();
     faults_make(&r);

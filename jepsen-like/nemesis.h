@@ -7,16 +7,22 @@
 struct nemesis_options {
     uint64_t seconds; /* goes on so long, and until every fault came rounds_min times */
     unsigned rounds_min;
-    unsigned fault_ms; /* a fault lasts between a third of it and it */
-    unsigned calm_ms;  /* after the cluster serves again */
-    bool disks;        /* nodes have disks of their own */
-    const char *only;  /* one fault's name, or NULL */
+    uint64_t seconds_max; /* but no longer; 0: no limit */
+    unsigned fault_ms;    /* a fault lasts between a third of it and it */
+    unsigned calm_ms;     /* after the cluster serves again */
+    bool disks;           /* nodes have disks of their own */
+    bool next_build;      /* there is one to upgrade to */
+    bool smoke;           /* leave out faults that have a harder one of their kind */
+    const char *only;     /* names of faults, by commas, or NULL */
     uint64_t seed;
 };
 
 struct nemesis_result {
-    unsigned faults, kinds, least; /* made; kinds; how often the rarest came */
-    unsigned late;                 /* recoveries that took longer than RECOVERY_MAX_MS */
+    bool out_of_time;                      /* ended before every fault came so often */
+    unsigned faults, kinds, least;         /* made; kinds; how often the rarest came */
+    unsigned late;                         /* recoveries that took longer than RECOVERY_MAX_MS */
+    unsigned upgrades, upgrade_wrong;      /* made; nodes that did not tell the new version */
+    unsigned upgrade_ops, upgrade_refused; /* operations of clients meanwhile */
     unsigned recovery_p50_ms, recovery_p99_ms, recovery_max_ms;
 };
 enum { RECOVERY_MAX_MS = 30000 };

@@ -20,7 +20,7 @@
 
 struct node {
     pid_t pid; /* 0: does not run */
-    bool wanted, refusal_expected;
+    bool wanted, refusal_expected, next;
     uint64_t start_at; /* it ended by itself and is started again then; 0: not */
     char name[16];
     unsigned generation; /* how often it was made anew */
@@ -28,7 +28,7 @@ struct node {
     struct shim *shim;
 };
 
-enum { RESTART_MS = 200 };
+enum { RESTART_MS = 200, FREEZE_MS = 2000 };
 
 static struct {
     struct nodes_options o;
@@ -78,7 +78,7 @@ static void conf_write(unsigned node)
     /* Few entries between snapshots: nodes that were away often need one. */
     fprintf(f,
             "[store]\nmap_size_mb = 1024\ndisk_reserve_mb = 16\nsnapshot_threshold = 512\nsnapshot_trailing = 512\n");
-    fprintf(f, "[limits]\nwrite_wait_ms = 600\nworkers = 2\n");
+    fprintf(f, "[limits]\nwrite_wait_ms = 2000\nworkers = 2\n");
     static const struct {
         const char *protocol;
         unsigned port;
@@ -128,7 +128,8 @@ void node_start(unsigned node)
     struct node *n = &all.nodes[node];
     if (n->pid)
         return;
-    char *argv[] = {all.maild, "--config", n->conf, NULL};
+    const char *program = n->next ? all.o.next : all.maild;
+    char *argv[] = {(char *)(uintptr_t)program, "--config", n->conf, NULL};
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     int log = open(n->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (log < 0)
@@ -140,7 +141,7 @@ void node_start(unsigned node)
     if (n->pid == 0) {
         if (net_enter(node))
             _exit(126);
-        child_exec(all.maild, argv, env, null, log, log);
+        child_exec(program, argv, env, null, log, log);
     }
     env_free(env);
     close(log);
@@ -159,6 +160,42 @@ void node_signal(unsigned node, int number)
     if (!n->pid)
         return;
     kill(n->pid, number);
+}
+
+void node_freeze(unsigned node)
+{
+    struct node *n = &all.nodes[node];
+    if (!n->pid)
+        return;
+    n->wanted = false; /* nodes_supervise leaves it alone */
+    kill(n->pid, SIGSTOP);
+    for (unsigned i = 0; i < FREEZE_MS; i++) { /* a thread inside a sync stops after it */
+        int status;
+        pid_t r = waitpid(n->pid, &status, WNOHANG | WUNTRACED);
+        if (r == n->pid && !WIFSTOPPED(status))
+            n->pid = 0;
+        if (r != 0)
+            return;
+        sleep_ms(1);
+    }
+}
+
+void node_build_set(unsigned node, bool next)
+{
+    all.nodes[node].next = next;
+}
+
+void nodes_version(bool next, char *version_r, size_t n)
+{
+    char command[4200];
+    snprintf(command, sizeof command, "'%s' --version", next ? all.o.next : all.maild);
+    FILE *f = popen(command, "re");
+    char line[200] = "";
+    if (!f || !fgets(line, sizeof line, f) || strncmp(line, "maild ", 6) != 0)
+        fail("%s does not tell its version", command);
+    pclose(f);
+    line[strcspn(line, "\n")] = 0;
+    snprintf(version_r, n, "%s", line + 6);
 }
 
 void node_wait(unsigned node, unsigned timeout_ms)
@@ -346,13 +383,14 @@ static void nodes_make(void)
         snprintf(n->name, sizeof n->name, "n%u", node);
         conf_write(node);
         shim_make(n);
+        n->shim->sync_lies = all.o.sync_lies;
     }
 }
 
 void nodes_start(const struct nodes_options *o)
 {
     all.o = *o;
-    all.maild = path("%s/%.0u%s", o->build, 0, "maild");
+    all.maild = o->maild ? xstrdup(o->maild) : path("%s/%.0u%s", o->build, 0, "maild");
     all.mailctl = path("%s/%.0u%s", o->build, 0, "mailctl");
     nodes_make();
     for (unsigned node = 1; node <= o->n; node++)

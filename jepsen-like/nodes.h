@@ -12,8 +12,11 @@ enum { NODES_MAX = 9, NODE_HTTP_PORT = 8080, NODE_PEER_PORT = 7450 };
 
 struct nodes_options {
     const char *build; /* folder of maild and mailctl */
+    const char *maild; /* instead of the one in build; NULL: that */
+    const char *next;  /* maild of another build; NULL: none */
     const char *dir;   /* of the run: node folders and logs */
     unsigned n, voters;
+    bool sync_lies;   /* nothing that nodes sync is synced, and they are told that it was */
     unsigned disk_mb; /* size of each node's own disk; 0: a folder on this machine's */
 };
 
@@ -28,7 +31,13 @@ void node_start(unsigned node);
 void node_signal(unsigned node, int number);
 /* Waits for the end of a node that got SIGKILL or SIGTERM; SIGKILL after timeout_ms. */
 void node_wait(unsigned node, unsigned timeout_ms);
+/* Stops it as it stands, in the middle of whatever it does; SIGKILL ends it. */
+void node_freeze(unsigned node);
 bool node_running(unsigned node);
+/* From its next start on it is of the other build, or of the first one. */
+void node_build_set(unsigned node, bool next);
+/* What maild --version of that build says. */
+void nodes_version(bool next, char *version_r, size_t n);
 const char *node_disk(unsigned node); /* a folder; the disk is mounted there */
 const char *node_data(unsigned node); /* in it */
 

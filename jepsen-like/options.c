@@ -13,16 +13,26 @@ static const char help[] =
     "  --smoke            about 2 minutes: every fault at least three times, short\n"
     "  --full             45 minutes\n"
     "  --seconds N        faults for so long\n"
-    "  --fault NAME       this fault alone          --list-faults tells the names\n"
+    "  --fault A,B        these faults alone        --list-faults tells the names\n"
     "  --no-faults        none: the workloads alone\n"
     "  --workload A,B     of set reg tok sess pop life: these alone\n"
     "  --seed N           of the faults' and clients' choices (default: the time)\n"
     "  --build DIR        folder of maild and mailctl\n"
+    "  --maild FILE       this maild instead\n"
+    "  --next FILE        a maild of another build: nodes are upgraded to it and back\n"
+    "  --unsafe-no-fsync  whatever nodes sync is not synced: the test must fail\n"
     "  --dir DIR          for the nodes' data and logs, the history and the clients' dumps\n\n"
     "Exit codes: 0 PASS, 1 FAIL, 2 the test could not run.\n";
 
-static const struct options smoke = {
-    .seconds = 75, .fault_ms = 700, .calm_ms = 60, .rounds_min = 3, .delivered_min = 2000, .disk_mb = 1024, .pace = 1};
+static const struct options smoke = {.seconds = 75,
+                                     .seconds_max = 300,
+                                     .fault_ms = 700,
+                                     .calm_ms = 60,
+                                     .rounds_min = 3,
+                                     .delivered_min = 2000,
+                                     .disk_mb = 1024,
+                                     .pace = 1,
+                                     .smoke = true};
 static const struct options full = {.seconds = 2600,
                                     .fault_ms = 8000,
                                     .calm_ms = 3000,
@@ -34,23 +44,34 @@ static const struct options full = {.seconds = 2600,
 static void preset(struct options *o, const struct options *from)
 {
     o->seconds = from->seconds;
+    o->seconds_max = from->seconds_max;
     o->fault_ms = from->fault_ms;
     o->calm_ms = from->calm_ms;
     o->rounds_min = from->rounds_min;
     o->delivered_min = from->delivered_min;
     o->disk_mb = from->disk_mb;
     o->pace = from->pace;
+    o->smoke = from->smoke;
 }
 
 void options_parse(struct options *o, int argc, char **argv)
 {
     static const struct option names[] = {
-        {"smoke", no_argument, NULL, 's'},         {"full", no_argument, NULL, 'f'},
-        {"seconds", required_argument, NULL, 'n'}, {"fault", required_argument, NULL, 'F'},
-        {"no-faults", no_argument, NULL, '0'},     {"workload", required_argument, NULL, 'w'},
-        {"seed", required_argument, NULL, 'r'},    {"build", required_argument, NULL, 'b'},
-        {"dir", required_argument, NULL, 'd'},     {"help", no_argument, NULL, 'h'},
-        {"list-faults", no_argument, NULL, 'l'},   {NULL, 0, NULL, 0},
+        {"smoke", no_argument, NULL, 's'},
+        {"full", no_argument, NULL, 'f'},
+        {"seconds", required_argument, NULL, 'n'},
+        {"fault", required_argument, NULL, 'F'},
+        {"no-faults", no_argument, NULL, '0'},
+        {"workload", required_argument, NULL, 'w'},
+        {"seed", required_argument, NULL, 'r'},
+        {"build", required_argument, NULL, 'b'},
+        {"dir", required_argument, NULL, 'd'},
+        {"help", no_argument, NULL, 'h'},
+        {"list-faults", no_argument, NULL, 'l'},
+        {"maild", required_argument, NULL, 'm'},
+        {"next", required_argument, NULL, 'N'},
+        {"unsafe-no-fsync", no_argument, NULL, 'u'},
+        {NULL, 0, NULL, 0},
     };
     *o = (struct options){
         .build = "build/release", .dir = "build/jepsen-like", .nodes = 5, .voters = 3, .seed = (uint64_t)time(NULL)};
@@ -64,6 +85,7 @@ void options_parse(struct options *o, int argc, char **argv)
             preset(o, &full);
             break;
         case 'n':
+            o->smoke = false;
             o->seconds = (unsigned)atoi(optarg);
             o->rounds_min = o->delivered_min = 0;
             break;
@@ -76,6 +98,15 @@ void options_parse(struct options *o, int argc, char **argv)
         case 'w':
             o->workload = optarg;
             o->delivered_min = 0;
+            break;
+        case 'm':
+            o->maild = optarg;
+            break;
+        case 'N':
+            o->next = optarg;
+            break;
+        case 'u':
+            o->sync_lies = true;
             break;
         case 'r':
             o->seed = strtoull(optarg, NULL, 10);

@@ -21,6 +21,8 @@ static enum outcome reply_read(struct pop3 *p, bool multi_line)
     if (!conn_line(&p->c, &p->reply))
         return OUTCOME_INFO;
     text_append(&p->reply, "\n", 1);
+    if (strncmp(p->reply.p, "-ERR [SYS/TEMP]", 15) == 0)
+        refusal_note();
     if (p->reply.p[0] != '+')
         return OUTCOME_FAIL;
     while (multi_line) {

@@ -25,6 +25,8 @@ static int reply_read(struct smtp *s)
         smtp_close(s);
         return 0;
     }
+    if (s->line.p[0] == '4' && strncmp(s->line.p, "421", 3) != 0)
+        refusal_note();
     return s->line.p[0] - '0';
 }
 

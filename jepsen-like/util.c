@@ -77,6 +77,18 @@ unsigned rng_below(struct rng *r, unsigned n)
     return (unsigned)((rng_next(r) >> 32) % n);
 }
 
+bool name_in(const char *name, const char *list)
+{
+    size_t n = strlen(name);
+    for (const char *p = list; *p; p += p[0] == ',') {
+        size_t k = strcspn(p, ",");
+        if (k == n && memcmp(p, name, n) == 0)
+            return true;
+        p += k;
+    }
+    return false;
+}
+
 uint64_t fnv64(uint64_t h, const void *bytes, size_t n)
 {
     const unsigned char *p = bytes;

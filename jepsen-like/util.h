@@ -30,6 +30,9 @@ struct rng {
 uint64_t rng_next(struct rng *r);
 unsigned rng_below(struct rng *r, unsigned n); /* n > 0 */
 
+/* Whether the name is one of those in the list, which has commas between them. */
+bool name_in(const char *name, const char *list);
+
 uint64_t fnv64(uint64_t h, const void *bytes, size_t n);
 #define FNV64_START UINT64_C(0xcbf29ce484222325)
 
