@@ -1,12 +1,15 @@
 #include "node/base/log.h"
+#include "store/queue.h"
 #include "store/state.h"
 
 #include <stdlib.h>
 
-#define OP(name, function) [MERLION__COMMAND__OP_##name] = {function, #function}
+#define OP_SINCE(name, function, format) [MERLION__COMMAND__OP_##name] = {function, #function, format}
+#define OP(name, function) OP_SINCE(name, function, STORE_FORMAT_MIN)
 static const struct {
     op_function *run;
     const char *name;
+    uint32_t format; /* the first that has it */
 } ops[] = {
     OP(SETTINGS, op_settings),
     OP(DOMAIN_ADD, op_domain_add),
@@ -28,6 +31,10 @@ static const struct {
     OP(MAILBOX_DELETE, op_mailbox_delete),
     OP(MAILBOX_RENAME, op_mailbox_rename),
     OP(SUBSCRIBE, op_subscribe),
+    OP_SINCE(QUEUE_LEASE, op_queue_lease, QUEUE_FORMAT),
+    OP_SINCE(QUEUE_OUTCOME, op_queue_outcome, QUEUE_FORMAT),
+    OP_SINCE(QUEUE_VOID, op_queue_void, QUEUE_FORMAT),
+    OP_SINCE(QUEUE_CONTROL, op_queue_control, QUEUE_FORMAT),
 };
 
 static void *arena_allocate(void *arg, size_t n)
@@ -98,13 +105,30 @@ static struct slice result_pack(struct store *s, const Merlion__Result *r)
 /* Commands whose message body was replicated ahead, under a lease. */
 static bool brings_body(const Merlion__Command *c)
 {
-    return c->op_case == MERLION__COMMAND__OP_DELIVER || c->op_case == MERLION__COMMAND__OP_APPEND;
+    switch (c->op_case) {
+    case MERLION__COMMAND__OP_DELIVER:
+    case MERLION__COMMAND__OP_APPEND:
+        return true;
+    case MERLION__COMMAND__OP_QUEUE_OUTCOME:
+        for (size_t i = 0; i < c->queue_outcome->n_legs; i++)
+            if (c->queue_outcome->legs[i]->n_notices)
+                return true;
+        return false;
+    default:
+        return false;
+    }
+}
+
+/* Before its format is active a command is what it is to earlier builds, to the byte: the answer is state, too. */
+static bool known(const struct store *s, size_t op)
+{
+    return op < sizeof ops / sizeof *ops && ops[op].run && s->st.format >= ops[op].format;
 }
 
 static void run(struct store *s, const Merlion__Command *c, Merlion__Result *r)
 {
     size_t op = (size_t)c->op_case;
-    if (op >= sizeof ops / sizeof *ops || !ops[op].run)
+    if (!known(s, op))
         op_refuse(r, ERR_VERSION, "unknown command");
     else if (brings_body(c) && s->st.time_ms - c->time_ms > BODY_COMMAND_AGE_MAX_MS)
         op_refuse(r, ERR_STALE, "the command is older than its message body may be kept for it");

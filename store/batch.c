@@ -1,5 +1,5 @@
 #include "node/base/log.h"
-#include "store/state.h"
+#include "store/queue_state.h"
 
 #include <stdlib.h>
 
@@ -149,6 +149,7 @@ static void batch_end(struct store *s)
 {
     s->txn = NULL;
     batch_caches_clear(s);
+    queue_caches_clear(s);
     arena_reset(&s->command_arena);
     arena_reset(&s->batch_arena);
     s->freed_n = 0;
@@ -205,6 +206,8 @@ static void tell(struct store *s)
         e->body_freed(e->arg, &s->freed[i]);
     if (s->cluster_changed && e->cluster_changed)
         e->cluster_changed(e->arg);
+    if (s->queue_changed && e->queue_changed)
+        e->queue_changed(e->arg);
 }
 
 static void state_write(struct store *s)
@@ -222,6 +225,7 @@ int store_batch_commit(struct store *s)
 {
     ENSURE(s->txn);
     batch_caches_flush(s);
+    queue_caches_flush(s);
     freed_settle(s);
     state_write(s);
     int rc = s->failed;

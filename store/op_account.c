@@ -115,6 +115,10 @@ void op_user_remove(struct store *s, const Merlion__Command *c, Merlion__Result 
         }
         batch_name_set(s, a, name, (struct name_record){0});
     }
+    struct key k;
+    struct slice v;
+    if (batch_get(s, TABLE_QUEUE_RATE, key_u64(&k, a->id), &v))
+        batch_del(s, TABLE_QUEUE_RATE, key_u64(&k, a->id));
     r->id = a->id;
     batch_account_del(s, a);
 }

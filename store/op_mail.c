@@ -1,4 +1,4 @@
-#include "store/state.h"
+#include "store/queue_state.h"
 
 /* Mail that comes in: Deliver (SMTP, LMTP) and Append (IMAP). */
 
@@ -54,37 +54,66 @@ static size_t first_mention(const uint64_t *accounts, size_t at)
     return at;
 }
 
+int deliver_check(struct store *s, const Merlion__Deliver *d, bool metered, const char **why_r)
+{
+    int rc = body_check(s, d->body, why_r);
+    if (rc)
+        return rc;
+    *why_r = "a delivery is to 1 to 1000 accounts";
+    if (d->n_accounts > DELIVER_ACCOUNTS_MAX)
+        return ERR_TOOBIG;
+    if (d->n_accounts == 0 && !d->enqueue)
+        return ERR_INVALID;
+    /* Earlier builds do not know the field: the proposer asks for the active format first. */
+    *why_r = "recipients elsewhere need a later format";
+    if (d->enqueue && s->st.format < QUEUE_FORMAT)
+        return ERR_VERSION;
+    return d->enqueue ? enqueue_check(s, d, metered, why_r) : 0;
+}
+
+static uint64_t accounts_deliver(struct store *s, const Merlion__Deliver *d, int32_t *status)
+{
+    struct store_message msg = message_of(s, d->body, d->internal_ms);
+    uint64_t delivered = 0;
+    msg.email_id = s->st.next_email;
+    for (size_t i = 0; i < d->n_accounts; i++) {
+        size_t first = first_mention(d->accounts, i);
+        if (first < i) {
+            status[i] = status[first];
+            continue;
+        }
+        status[i] = deliver_one(s, d->accounts[i], msg);
+        delivered += status[i] == 0;
+    }
+    if (delivered)
+        s->st.next_email++;
+    return delivered;
+}
+
+uint64_t deliver_run(struct store *s, const Merlion__Deliver *d, int32_t *status, Merlion__Result *r)
+{
+    if (!status)
+        status = arena_alloc(&s->command_arena, (d->n_accounts + 1) * sizeof *status);
+    uint64_t references = accounts_deliver(s, d, status);
+    uint64_t item = d->enqueue ? enqueue_run(s, d, r) : 0;
+    references += item != 0;
+    if (references)
+        batch_content_add(s, d->body, references);
+    return item;
+}
+
 void op_deliver(struct store *s, const Merlion__Command *c, Merlion__Result *r)
 {
     const Merlion__Deliver *d = c->deliver;
     const char *why;
-    int rc = body_check(s, d->body, &why);
+    int rc = deliver_check(s, d, true, &why);
     if (rc) {
         op_refuse(r, rc, why);
         return;
     }
-    if (d->n_accounts == 0 || d->n_accounts > DELIVER_ACCOUNTS_MAX) {
-        op_refuse(r, d->n_accounts ? ERR_TOOBIG : ERR_INVALID, "a delivery is to 1 to 1000 accounts");
-        return;
-    }
-    struct store_message msg = message_of(s, d->body, d->internal_ms);
-    msg.email_id = s->st.next_email;
-    uint64_t delivered = 0;
-    r->account_status = arena_alloc(&s->command_arena, d->n_accounts * sizeof *r->account_status);
+    r->account_status = arena_alloc(&s->command_arena, (d->n_accounts + 1) * sizeof *r->account_status);
     r->n_account_status = d->n_accounts;
-    for (size_t i = 0; i < d->n_accounts; i++) {
-        size_t first = first_mention(d->accounts, i);
-        if (first < i) {
-            r->account_status[i] = r->account_status[first];
-            continue;
-        }
-        r->account_status[i] = deliver_one(s, d->accounts[i], msg);
-        delivered += r->account_status[i] == 0;
-    }
-    if (delivered) {
-        s->st.next_email++;
-        batch_content_add(s, d->body, delivered);
-    }
+    r->id = deliver_run(s, d, r->account_status, r);
     r->modseq = s->modseq;
 }
 

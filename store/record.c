@@ -3,19 +3,6 @@
 /* Results with very many UID ranges are the longest. */
 enum { BYTES_MAX = 1 << 28 };
 
-static struct reader begin(struct slice v)
-{
-    struct reader r = {.in = v};
-    if (read_u8(&r) != RECORD_VERSION)
-        r.failed = true;
-    return r;
-}
-
-static bool end(const struct reader *r)
-{
-    return !r->failed && r->in.n == 0;
-}
-
 void record_position_write(struct buf *b, const struct position_record *r)
 {
     buf_put_u8(b, RECORD_VERSION);
@@ -27,12 +14,12 @@ void record_position_write(struct buf *b, const struct position_record *r)
 
 bool record_position_read(struct slice v, struct position_record *r)
 {
-    struct reader in = begin(v);
+    struct reader in = record_begin(v);
     r->index = read_u64(&in);
     r->term = read_u64(&in);
     r->digest.lo = read_u64(&in);
     r->digest.hi = read_u64(&in);
-    return end(&in);
+    return record_end(&in);
 }
 
 void record_state_write(struct buf *b, const struct state_record *r)
@@ -52,7 +39,7 @@ void record_state_write(struct buf *b, const struct state_record *r)
 
 bool record_state_read(struct slice v, struct state_record *r)
 {
-    struct reader in = begin(v);
+    struct reader in = record_begin(v);
     r->next_account = read_u64(&in);
     r->next_mailbox = read_u64(&in);
     r->next_email = read_u64(&in);
@@ -63,7 +50,7 @@ bool record_state_read(struct slice v, struct state_record *r)
     r->messages = read_u64(&in);
     r->bodies = read_u64(&in);
     r->body_bytes = read_u64(&in);
-    return end(&in);
+    return record_end(&in);
 }
 
 void record_account_write(struct buf *b, const struct account_record *r)
@@ -83,7 +70,7 @@ void record_account_write(struct buf *b, const struct account_record *r)
 
 bool record_account_read(struct slice v, struct account_record *r)
 {
-    struct reader in = begin(v);
+    struct reader in = record_begin(v);
     r->state = read_u8(&in);
     r->quota = read_u64(&in);
     r->used = read_u64(&in);
@@ -94,7 +81,7 @@ bool record_account_read(struct slice v, struct account_record *r)
     r->inbox = read_u64(&in);
     r->address = read_bytes(&in, KEY_MAX);
     r->password = read_bytes(&in, BYTES_MAX);
-    return end(&in) && slice_find(r->address, '@') < r->address.n;
+    return record_end(&in) && slice_find(r->address, '@') < r->address.n;
 }
 
 void record_address_write(struct buf *b, const struct address_record *r)
@@ -107,11 +94,11 @@ void record_address_write(struct buf *b, const struct address_record *r)
 
 bool record_address_read(struct slice v, struct address_record *r)
 {
-    struct reader in = begin(v);
+    struct reader in = record_begin(v);
     r->kind = read_u8(&in);
     r->account = read_u64(&in);
     r->targets = read_bytes(&in, BYTES_MAX);
-    return end(&in) && (r->kind == ADDRESS_USER || r->kind == ADDRESS_ALIAS);
+    return record_end(&in) && (r->kind == ADDRESS_USER || r->kind == ADDRESS_ALIAS);
 }
 
 void record_bytes_write(struct buf *b, struct slice value)
@@ -122,9 +109,9 @@ void record_bytes_write(struct buf *b, struct slice value)
 
 bool record_bytes_read(struct slice v, struct slice *value_r)
 {
-    struct reader in = begin(v);
+    struct reader in = record_begin(v);
     *value_r = read_bytes(&in, BYTES_MAX);
-    return end(&in);
+    return record_end(&in);
 }
 
 void record_member_write(struct buf *b, const struct member_record *r)
@@ -140,14 +127,14 @@ void record_member_write(struct buf *b, const struct member_record *r)
 
 bool record_member_read(struct slice v, struct member_record *r)
 {
-    struct reader in = begin(v);
+    struct reader in = record_begin(v);
     r->instance = read_u64(&in);
     r->invited_until_ms = (int64_t)read_u64(&in);
     r->format_max = read_u32(&in);
     r->name = read_bytes(&in, BYTES_MAX);
     r->address = read_bytes(&in, BYTES_MAX);
     r->version = read_bytes(&in, BYTES_MAX);
-    return end(&in);
+    return record_end(&in);
 }
 
 void record_mailbox_write(struct buf *b, const struct mailbox_record *r)
@@ -175,7 +162,7 @@ void record_mailbox_write(struct buf *b, const struct mailbox_record *r)
 
 bool record_mailbox_read(struct slice v, struct mailbox_record *r)
 {
-    struct reader in = begin(v);
+    struct reader in = record_begin(v);
     r->account = read_u64(&in);
     r->uidvalidity = read_u32(&in);
     r->uidnext = read_u32(&in);
@@ -194,7 +181,7 @@ bool record_mailbox_read(struct slice v, struct mailbox_record *r)
         return false;
     for (unsigned i = 0; i < r->keyword_n; i++)
         r->keyword[i] = read_exact(&in, read_u8(&in));
-    return end(&in);
+    return record_end(&in);
 }
 
 void record_name_write(struct buf *b, const struct name_record *r)
@@ -206,10 +193,10 @@ void record_name_write(struct buf *b, const struct name_record *r)
 
 bool record_name_read(struct slice v, struct name_record *r)
 {
-    struct reader in = begin(v);
+    struct reader in = record_begin(v);
     r->mailbox = read_u64(&in);
     r->subscribed = read_u8(&in) != 0;
-    return end(&in);
+    return record_end(&in);
 }
 
 void record_message_write(struct buf *b, const struct store_message *r)
@@ -227,7 +214,7 @@ void record_message_write(struct buf *b, const struct store_message *r)
 
 bool record_message_read(struct slice v, struct store_message *r)
 {
-    struct reader in = begin(v);
+    struct reader in = record_begin(v);
     r->uid = 0;
     r->flags = read_u8(&in);
     r->keywords = read_u64(&in);
@@ -237,7 +224,7 @@ bool record_message_read(struct slice v, struct store_message *r)
     r->size = read_u64(&in);
     r->email_id = read_u64(&in);
     struct slice hash = read_exact(&in, BODY_HASH_SIZE);
-    if (!end(&in))
+    if (!record_end(&in))
         return false;
     memcpy(r->hash.b, hash.p, BODY_HASH_SIZE);
     return true;
@@ -251,9 +238,9 @@ void record_u32_write(struct buf *b, uint32_t value)
 
 bool record_u32_read(struct slice v, uint32_t *value_r)
 {
-    struct reader in = begin(v);
+    struct reader in = record_begin(v);
     *value_r = read_u32(&in);
-    return end(&in);
+    return record_end(&in);
 }
 
 void record_u64_write(struct buf *b, uint64_t value)
@@ -264,9 +251,9 @@ void record_u64_write(struct buf *b, uint64_t value)
 
 bool record_u64_read(struct slice v, uint64_t *value_r)
 {
-    struct reader in = begin(v);
+    struct reader in = record_begin(v);
     *value_r = read_u64(&in);
-    return end(&in);
+    return record_end(&in);
 }
 
 void record_empty_write(struct buf *b)
@@ -285,7 +272,7 @@ void record_runs_write(struct buf *b, const struct uid_range *ranges, size_t n)
 
 bool record_runs_read(struct slice v, struct uid_range *out, size_t *n_r)
 {
-    struct reader in = begin(v);
+    struct reader in = record_begin(v);
     size_t n = in.in.n / 8;
     *n_r = 0;
     if (n == 0 || n > RUNS_MAX)
@@ -298,7 +285,7 @@ bool record_runs_read(struct slice v, struct uid_range *out, size_t *n_r)
             return false;
     }
     *n_r = n;
-    return end(&in);
+    return record_end(&in);
 }
 
 void record_content_write(struct buf *b, uint64_t refs, uint64_t size)
@@ -310,10 +297,10 @@ void record_content_write(struct buf *b, uint64_t refs, uint64_t size)
 
 bool record_content_read(struct slice v, uint64_t *refs_r, uint64_t *size_r)
 {
-    struct reader in = begin(v);
+    struct reader in = record_begin(v);
     *refs_r = read_u64(&in);
     *size_r = read_u64(&in);
-    return end(&in);
+    return record_end(&in);
 }
 
 void record_opaque_write(struct buf *b, struct slice value)

@@ -1,10 +1,12 @@
-#include "store/schema.h"
+#include "store/queue_schema.h"
 
 /* Length of a table's key, or 0 where it varies. */
 static const uint8_t key_length[TABLE_N] = {
-    [TABLE_POSITION] = 1, [TABLE_STATE] = 1,    [TABLE_ACCOUNT] = 8,   [TABLE_MEMBER] = 8,   [TABLE_MAILBOX] = 8,
-    [TABLE_MESSAGE] = 12, [TABLE_CHANGE] = 20,  [TABLE_EXPUNGED] = 20, [TABLE_MARK] = 13,    [TABLE_RUNS] = 12,
-    [TABLE_CONTENT] = 32, [TABLE_SUMMARY] = 32, [TABLE_BOOT] = 16,     [TABLE_REQUEST] = 24,
+    [TABLE_POSITION] = 1,       [TABLE_STATE] = 1,        [TABLE_ACCOUNT] = 8,     [TABLE_MEMBER] = 8,
+    [TABLE_MAILBOX] = 8,        [TABLE_MESSAGE] = 12,     [TABLE_CHANGE] = 20,     [TABLE_EXPUNGED] = 20,
+    [TABLE_MARK] = 13,          [TABLE_RUNS] = 12,        [TABLE_CONTENT] = 32,    [TABLE_SUMMARY] = 32,
+    [TABLE_BOOT] = 16,          [TABLE_REQUEST] = 24,     [TABLE_QUEUE] = 8,       [TABLE_QUEUE_LEG] = 12,
+    [TABLE_QUEUE_ATTEMPT] = 16, [TABLE_QUEUE_LEASE] = 28, [TABLE_QUEUE_STATE] = 1, [TABLE_QUEUE_RATE] = 8,
 };
 
 static bool key_valid(enum table t, struct slice key)
@@ -75,7 +77,8 @@ bool record_valid(enum table t, struct slice key, struct slice value)
     case TABLE_BOOT:
         return record_u64_read(value, &r.u64[0]);
     case TABLE_N:
-        break;
+        return false;
+    default:
+        return record_queue_valid(t, key, value);
     }
-    return false;
 }

@@ -23,7 +23,7 @@
  * node u64, boot u64                     newest sequence u64 request   node u64, boot u64, seq u64            packed
  * merlion.Result
  *
- * Times are ms since the epoch as two's complement. */
+ * The queue's tables are in store/queue_schema.h. Times are ms since the epoch as two's complement. */
 #ifndef STORE_SCHEMA_H
 #define STORE_SCHEMA_H
 
@@ -50,6 +50,16 @@ enum table {
     TABLE_SUMMARY,
     TABLE_BOOT,
     TABLE_REQUEST,
+    /* Since format 2, store/queue_schema.h. New tables go to the end: the numbers are in digests and exports. */
+    TABLE_QUEUE,
+    TABLE_QUEUE_LEG,
+    TABLE_QUEUE_ATTEMPT,
+    TABLE_QUEUE_DUE,
+    TABLE_QUEUE_LEASE,
+    TABLE_QUEUE_NEXT,
+    TABLE_DESTINATION,
+    TABLE_QUEUE_STATE,
+    TABLE_QUEUE_RATE,
     TABLE_N
 };
 const char *table_name(enum table t);
@@ -86,6 +96,18 @@ static inline struct slice key_hash(const struct body_hash *h)
 }
 
 /* ---- values. write: appends to b. read: false when v is no such record; slices point into v ---- */
+
+static inline struct reader record_begin(struct slice v)
+{
+    struct reader r = {.in = v};
+    if (read_u8(&r) != RECORD_VERSION)
+        r.failed = true;
+    return r;
+}
+static inline bool record_end(const struct reader *r)
+{
+    return !r->failed && r->in.n == 0;
+}
 
 struct position_record {
     uint64_t index, term;

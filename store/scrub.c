@@ -1,5 +1,5 @@
 #include "node/base/log.h"
-#include "store/env.h"
+#include "store/scrub.h"
 
 /* Reads all records in one view and checks them against each other and against the incremental digest. Memory does not
  * grow with the state: references are compared as sums of checksums, once over messages and once over contents. */
@@ -10,26 +10,16 @@ struct tally {
     uint64_t exists, unseen, deleted, bytes;
 };
 
-struct scrub {
-    struct store_view *v;
-    struct buf scratch;
-    struct sum128 digest;
-    uint64_t references; /* sum over messages minus sum over contents: must be 0 */
-    uint64_t accounts, mailboxes, named, messages, bodies, body_bytes;
-    uint64_t expected_marks, expected_expunges;
-    unsigned findings;
-};
-
-static void finding(struct scrub *c, const char *what, uint64_t id)
+void scrub_finding(struct scrub *c, const char *what, uint64_t id)
 {
     if (c->findings++ < FINDINGS_MAX)
         log_event(LOG_ERROR, "scrub: damage", LOG_S("what", what), LOG_U("id", id));
 }
 
-static void expect(struct scrub *c, bool holds, const char *what, uint64_t id)
+void scrub_expect(struct scrub *c, bool holds, const char *what, uint64_t id)
 {
     if (!holds)
-        finding(c, what, id);
+        scrub_finding(c, what, id);
 }
 
 /* ---- every record: its form, the digest ---- */
@@ -41,13 +31,13 @@ static void table_sum(struct scrub *c, enum table t)
     for (bool has = cursor_seek(cursor, slice_make(NULL, 0), &key, &value); has;
          has = cursor_next(cursor, &key, &value)) {
         if (!record_valid(t, key, value))
-            finding(c, table_name(t), key.n >= 8 ? get_be64(key.p) : 0);
+            scrub_finding(c, table_name(t), key.n >= 8 ? get_be64(key.p) : 0);
         sum128_add(&c->digest, record_sum(&c->scratch, t, key, value));
     }
     mdb_cursor_close(cursor);
 }
 
-static uint64_t table_count(struct scrub *c, enum table t)
+uint64_t scrub_count(struct scrub *c, enum table t)
 {
     MDB_stat st;
     return mdb_stat(c->v->txn, c->v->env->dbi[t], &st) ? 0 : st.ms_entries;
@@ -55,7 +45,7 @@ static uint64_t table_count(struct scrub *c, enum table t)
 
 /* ---- messages of a mailbox ---- */
 
-static uint64_t reference_sum(struct scrub *c, const struct body_hash *hash, uint64_t size)
+uint64_t scrub_reference(struct scrub *c, const struct body_hash *hash, uint64_t size)
 {
     buf_clear(&c->scratch);
     buf_append(&c->scratch, hash->b, BODY_HASH_SIZE);
@@ -83,14 +73,14 @@ static bool message_check(void *arg, const struct store_message *m)
     w->t.deleted += deleted;
     w->t.bytes += m->size;
     uid_set_add(&w->uids, m->uid, m->uid);
-    c->references += reference_sum(c, &m->hash, m->size);
-    expect(c, m->uid < w->r->uidnext && m->modseq <= w->r->highest_modseq, "uid or modseq too high", w->mailbox);
-    expect(c, view_get(c->v, TABLE_CHANGE, key_modseq(&k, w->mailbox, m->modseq, m->uid), &value), "change index",
-           w->mailbox);
-    expect(c, view_get(c->v, TABLE_MARK, key_mark(&k, w->mailbox, MARK_UNSEEN, m->uid), &value) == unseen,
-           "unseen index", w->mailbox);
-    expect(c, view_get(c->v, TABLE_MARK, key_mark(&k, w->mailbox, MARK_DELETED, m->uid), &value) == deleted,
-           "deleted index", w->mailbox);
+    c->references += scrub_reference(c, &m->hash, m->size);
+    scrub_expect(c, m->uid < w->r->uidnext && m->modseq <= w->r->highest_modseq, "uid or modseq too high", w->mailbox);
+    scrub_expect(c, view_get(c->v, TABLE_CHANGE, key_modseq(&k, w->mailbox, m->modseq, m->uid), &value), "change index",
+                 w->mailbox);
+    scrub_expect(c, view_get(c->v, TABLE_MARK, key_mark(&k, w->mailbox, MARK_UNSEEN, m->uid), &value) == unseen,
+                 "unseen index", w->mailbox);
+    scrub_expect(c, view_get(c->v, TABLE_MARK, key_mark(&k, w->mailbox, MARK_DELETED, m->uid), &value) == deleted,
+                 "deleted index", w->mailbox);
     return true;
 }
 
@@ -103,9 +93,10 @@ static void mailbox_check(struct scrub *c, uint64_t id, const struct mailbox_rec
     bool same = runs.n == w.uids.n;
     for (size_t i = 0; same && i < runs.n; i++)
         same = runs.ranges[i].first == w.uids.ranges[i].first && runs.ranges[i].last == w.uids.ranges[i].last;
-    expect(c, same, "runs", id);
-    expect(c, w.t.exists == r->exists && w.t.unseen == r->unseen && w.t.deleted == r->deleted && w.t.bytes == r->bytes,
-           "mailbox counts", id);
+    scrub_expect(c, same, "runs", id);
+    scrub_expect(
+        c, w.t.exists == r->exists && w.t.unseen == r->unseen && w.t.deleted == r->deleted && w.t.bytes == r->bytes,
+        "mailbox counts", id);
     c->messages += w.t.exists;
     c->expected_marks += w.t.unseen + w.t.deleted;
     c->expected_expunges += r->expunge_n;
@@ -122,10 +113,10 @@ static void name_check(struct scrub *c, uint64_t account, struct slice name, uin
     struct slice value;
     struct mailbox_record r;
     if (!view_get(c->v, TABLE_MAILBOX, key_u64(&k, id), &value) || !record_mailbox_read(value, &r)) {
-        finding(c, "name without mailbox", id);
+        scrub_finding(c, "name without mailbox", id);
         return;
     }
-    expect(c, r.account == account && slice_eq(r.name, name), "name of a mailbox", id);
+    scrub_expect(c, r.account == account && slice_eq(r.name, name), "name of a mailbox", id);
     mailbox_check(c, id, &r);
     t->bytes += r.bytes;
     t->exists += r.exists;
@@ -147,11 +138,11 @@ static void account_check(struct scrub *c, uint64_t id, const struct account_rec
             name_check(c, id, slice_from(key, 8), n.mailbox, &t);
     }
     mdb_cursor_close(cursor);
-    expect(c, names == a->names, "number of names", id);
-    expect(c, t.bytes == a->used && t.exists == a->messages, "account counts", id);
+    scrub_expect(c, names == a->names, "number of names", id);
+    scrub_expect(c, t.bytes == a->used && t.exists == a->messages, "account counts", id);
     struct address_record ar;
     bool found = view_get(c->v, TABLE_ADDRESS, key_address(&k, a->address), &value) && record_address_read(value, &ar);
-    expect(c, found && ar.kind == ADDRESS_USER && ar.account == id, "address", id);
+    scrub_expect(c, found && ar.kind == ADDRESS_USER && ar.account == id, "address", id);
     c->accounts++;
 }
 
@@ -173,11 +164,11 @@ static bool content_check(void *arg, const struct store_content *content)
 {
     struct scrub *c = arg;
     struct slice value;
-    c->references -= content->refs * reference_sum(c, &content->hash, content->size);
+    c->references -= content->refs * scrub_reference(c, &content->hash, content->size);
     c->bodies++;
     c->body_bytes += content->size;
-    expect(c, content->refs > 0, "content without references", 0);
-    expect(c, view_get(c->v, TABLE_SUMMARY, key_hash(&content->hash), &value), "content without summary", 0);
+    scrub_expect(c, content->refs > 0, "content without references", 0);
+    scrub_expect(c, view_get(c->v, TABLE_SUMMARY, key_hash(&content->hash), &value), "content without summary", 0);
     return true;
 }
 
@@ -187,15 +178,16 @@ static void totals_check(struct scrub *c)
     struct state_record st = {0};
     if (view_get(c->v, TABLE_STATE, key_state(), &value))
         record_state_read(value, &st);
-    expect(c, c->references == 0, "references to contents", 0);
-    expect(c, st.accounts == c->accounts && st.mailboxes == c->mailboxes && st.messages == c->messages, "totals", 0);
-    expect(c, st.bodies == c->bodies && st.body_bytes == c->body_bytes, "totals of bodies", 0);
-    expect(c, table_count(c, TABLE_MAILBOX) == c->named, "mailbox without name", 0);
-    expect(c, table_count(c, TABLE_MESSAGE) == c->messages, "message without mailbox", 0);
-    expect(c, table_count(c, TABLE_CHANGE) == c->messages, "stray change index", 0);
-    expect(c, table_count(c, TABLE_MARK) == c->expected_marks, "stray mark", 0);
-    expect(c, table_count(c, TABLE_EXPUNGED) == c->expected_expunges, "expunge records", 0);
-    expect(c, table_count(c, TABLE_SUMMARY) == c->bodies, "summary without content", 0);
+    scrub_expect(c, c->references == 0, "references to contents", 0);
+    scrub_expect(c, st.accounts == c->accounts && st.mailboxes == c->mailboxes && st.messages == c->messages, "totals",
+                 0);
+    scrub_expect(c, st.bodies == c->bodies && st.body_bytes == c->body_bytes, "totals of bodies", 0);
+    scrub_expect(c, scrub_count(c, TABLE_MAILBOX) == c->named, "mailbox without name", 0);
+    scrub_expect(c, scrub_count(c, TABLE_MESSAGE) == c->messages, "message without mailbox", 0);
+    scrub_expect(c, scrub_count(c, TABLE_CHANGE) == c->messages, "stray change index", 0);
+    scrub_expect(c, scrub_count(c, TABLE_MARK) == c->expected_marks, "stray mark", 0);
+    scrub_expect(c, scrub_count(c, TABLE_EXPUNGED) == c->expected_expunges, "expunge records", 0);
+    scrub_expect(c, scrub_count(c, TABLE_SUMMARY) == c->bodies, "summary without content", 0);
 }
 
 int store_scrub(struct store *s, struct sum128 *digest_r)
@@ -209,9 +201,10 @@ int store_scrub(struct store *s, struct sum128 *digest_r)
     for (unsigned t = TABLE_POSITION + 1; t < TABLE_N; t++)
         table_sum(&c, t);
     if (view_get(c.v, TABLE_POSITION, key_position(), &value))
-        expect(&c, record_position_read(value, &p), "position", 0);
-    expect(&c, sum128_eq(c.digest, p.digest), "digest", 0);
+        scrub_expect(&c, record_position_read(value, &p), "position", 0);
+    scrub_expect(&c, sum128_eq(c.digest, p.digest), "digest", 0);
     accounts_check(&c);
+    scrub_queue(&c);
     store_content_each(c.v, NULL, content_check, &c);
     totals_check(&c);
     *digest_r = c.digest;

@@ -52,6 +52,9 @@ struct account {
 
 enum { CACHE_SLOTS = 256 };
 
+struct destination;
+struct queue_state_record;
+
 struct store {
     char *dir;
     struct store_options options;
@@ -72,6 +75,10 @@ struct store {
     struct mailbox *mailbox_slot[CACHE_SLOTS];
     struct account *account_slot[CACHE_SLOTS];
     struct list mailboxes, accounts;
+    struct destination *destination_slot[CACHE_SLOTS]; /* queue_state.h */
+    struct list destinations;
+    struct queue_state_record *queue; /* NULL: not asked for in this batch */
+    bool queue_changed;
     struct body_hash *freed;
     size_t freed_n, freed_cap;
     bool cluster_changed;
@@ -175,7 +182,8 @@ struct slice ascii_lower(struct arena *a, struct slice in);
 typedef void op_function(struct store *s, const Merlion__Command *c, Merlion__Result *r);
 op_function op_settings, op_domain_add, op_domain_remove, op_user_add, op_user_set, op_user_remove, op_alias_add,
     op_alias_remove, op_member_set, op_member_remove, op_format_raise, op_deliver, op_append, op_store_flags, op_copy,
-    op_expunge, op_mailbox_create, op_mailbox_delete, op_mailbox_rename, op_subscribe;
+    op_expunge, op_mailbox_create, op_mailbox_delete, op_mailbox_rename, op_subscribe, op_queue_lease, op_queue_outcome,
+    op_queue_void, op_queue_control;
 /* op_copy.c. Copies or moves list from one mailbox to another: all checks are done. gone: the UIDs in the source;
  * given: the new ones, in the same order. */
 void batch_messages_copy(struct store *s, struct mailbox *from, struct mailbox *to, const struct message_list *list,

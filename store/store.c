@@ -84,6 +84,7 @@ int store_open(const char *dir, const struct store_options *o, struct store **s_
     pthread_mutex_init(&s->lock, NULL);
     list_init(&s->mailboxes);
     list_init(&s->accounts);
+    list_init(&s->destinations);
     rc = state_open(s, &s->env, &s->committed, e);
     if (rc)
         store_close(&s);

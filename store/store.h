@@ -23,7 +23,7 @@
 struct store;
 struct store_view;
 
-enum { STORE_FORMAT_MIN = 1, STORE_FORMAT_MAX = 1 }; /* command formats this build understands */
+enum { STORE_FORMAT_MIN = 1, STORE_FORMAT_MAX = 2 }; /* command formats this build understands */
 
 struct store_options {
     size_t map_size;      /* bytes of address space, LMDB's limit; 0: 64 GiB */
@@ -71,6 +71,9 @@ struct store_events {
     void (*body_freed)(void *arg, const struct body_hash *hash);
     /* Members, settings or domains changed (after the commit). */
     void (*cluster_changed)(void *arg);
+    /* The queue may have work: a leg began to wait or is due earlier, a lease was voided, or an operator changed
+     * something. After the commit, once. */
+    void (*queue_changed)(void *arg);
 };
 void store_set_events(struct store *s, const struct store_events *e);
 

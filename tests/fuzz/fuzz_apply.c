@@ -203,7 +203,7 @@ static struct sum128 replay(struct buf *log, size_t n, size_t batch, struct buf 
     struct fuzz_store f;
     struct store_position p;
     fuzz_store_open(&f);
-    struct store_events events = {results, on_result, on_mailbox, on_referenced, on_freed, on_cluster};
+    struct store_events events = {results, on_result, on_mailbox, on_referenced, on_freed, on_cluster, NULL};
     store_set_events(f.store, &events);
     for (size_t i = 0; i < n; i++) {
         if (i % batch == 0)

@@ -44,9 +44,14 @@ static void on_cluster(void *arg)
     ((struct fx *)arg)->cluster++;
 }
 
+static void on_queue(void *arg)
+{
+    ((struct fx *)arg)->queue++;
+}
+
 void fx_listen(struct fx *f)
 {
-    struct store_events e = {f, on_result, on_mailbox, on_referenced, on_freed, on_cluster};
+    struct store_events e = {f, on_result, on_mailbox, on_referenced, on_freed, on_cluster, on_queue};
     store_set_events(f->s, &e);
 }
 

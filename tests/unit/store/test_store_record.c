@@ -34,9 +34,11 @@ static void test_keys(void **state)
     expect_key(key_boot(&k, 1, 2), "00000000000000010000000000000002");
     struct request_id id = {1, 2, 3};
     expect_key(key_request(&k, &id), "000000000000000100000000000000020000000000000003");
-    static const char *const tables[] = {"position", "state",   "account", "address", "domain", "setting",
-                                         "member",   "mailbox", "name",    "message", "change", "expunged",
-                                         "mark",     "runs",    "content", "summary", "boot",   "request"};
+    static const char *const tables[] = {
+        "position",  "state",       "account",    "address",     "domain",      "setting",   "member",
+        "mailbox",   "name",        "message",    "change",      "expunged",    "mark",      "runs",
+        "content",   "summary",     "boot",       "request",     "queue",       "queue_leg", "queue_attempt",
+        "queue_due", "queue_lease", "queue_next", "destination", "queue_state", "queue_rate"};
     assert_int_equal(TABLE_N, sizeof tables / sizeof *tables);
     for (unsigned t = 0; t < TABLE_N; t++)
         assert_string_equal(table_name(t), tables[t]);
