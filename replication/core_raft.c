@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -196,12 +197,24 @@ static int bootstrap_again(struct replication *r, struct err_detail *e)
     return unlink(path) == 0 ? 0 : err_set(e, err_from_errno(errno), "remove %s: %s", path, strerror(errno));
 }
 
+/* libraft syncs what it makes in its folder, but the folder's own name is ours to make durable: each time, because a
+ * life that ended between the two leaves a name without it. */
+static int folder_make(struct replication *r, struct err_detail *e)
+{
+    if (mkdir(r->raft_dir, 0700) != 0 && errno != EEXIST)
+        return err_set(e, err_from_errno(errno), "make %s: %s", r->raft_dir, strerror(errno));
+    int fd = open(r->data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc =
+        fd >= 0 && fsync(fd) == 0 ? 0 : err_set(e, err_from_errno(errno), "sync %s: %s", r->data_dir, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
 int core_raft_open(struct replication *r, struct err_detail *e)
 {
     int rc;
-    if (mkdir(r->raft_dir, 0700) != 0 && errno != EEXIST)
-        return err_set(e, err_from_errno(errno), "make %s: %s", r->raft_dir, strerror(errno));
-    if ((rc = bootstrap_again(r, e)) != 0)
+    if ((rc = folder_make(r, e)) != 0 || (rc = bootstrap_again(r, e)) != 0)
         return rc;
     raft_guard_transport(&r->transport);
     if ((rc = raft_uv_init(&r->guard.io, &r->loop.uv, r->raft_dir, &r->transport)) != 0)
