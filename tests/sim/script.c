@@ -1,0 +1,62 @@
+/* A seed's history, from the first start to the last look. */
+#include "tests/sim/script.h"
+
+enum { SETTLE_S = 60, LOOK_MS = 100 };
+
+bool script_finished;
+
+static void clients_begin(void)
+{
+    script_clients = true;
+    for (unsigned i = 0; i < NODES; i++)
+        for (unsigned k = 0; nodes[i].state == NODE_UP && k < plan.clients_per_node; k++)
+            client_spawn(&nodes[i]);
+}
+
+/* All is healed: what is down starts, what was set aside comes back, sessions go on; then they end. */
+static void settle(void)
+{
+    int64_t until = sim_now_us() + (int64_t)SETTLE_S * SIM_S;
+    int64_t quiet = sim_now_us() + (int64_t)sim_between(500, 3000) * SIM_MS;
+    const char *why = "";
+    for (;;) {
+        nodes_supervise();
+        for (unsigned i = 0; i < NODES; i++)
+            if (nodes[i].state == NODE_ASIDE)
+                cluster_replace(&nodes[i]);
+        if (sim_now_us() > quiet)
+            script_clients = false;
+        why = cluster_unsettled();
+        if (!why && sim_now_us() > quiet && sessions_ended())
+            return;
+        if (sim_now_us() > until)
+            sim_fail(&sim_counts.other, "no convergence %d s after all was healed: %s", SETTLE_S,
+                     why ? why : "sessions go on");
+        sim_sleep(LOOK_MS * SIM_MS);
+    }
+}
+
+static void last_look(void)
+{
+    struct check_replica at[NODES];
+    unsigned n = 0;
+    for (unsigned i = 0; i < NODES; i++)
+        if (nodes[i].state == NODE_UP)
+            at[n++] = (struct check_replica){i + 1, nodes[i].store, nodes[i].blobs};
+    check_end(at, n);
+}
+
+void script_main(void *arg)
+{
+    (void)arg;
+    plan_draw();
+    nodes_init();
+    cluster_form();
+    clients_begin();
+    faults_run();
+    faults_heal();
+    settle();
+    last_look();
+    script_finished = true;
+    sim_end();
+}

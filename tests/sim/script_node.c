@@ -1,0 +1,191 @@
+/* A node on its host: put together as node/ does it, started, stopped, crashed. */
+#include "tests/sim/script.h"
+
+enum {
+    RESTART_MS = 200,
+    MAP_BYTES = 64 << 20,
+    SEGMENT_BYTES = 256 << 10,
+    RESERVE_BYTES = 1 << 20,
+    WRITE_WAIT_MS = 8000
+};
+
+struct sim_node nodes[NODES];
+bool script_clients;
+
+void nodes_init(void)
+{
+    for (unsigned i = 0; i < NODES; i++) {
+        nodes[i] = (struct sim_node){.host = sim_host(i + 1)};
+        snprintf(nodes[i].name, sizeof nodes[i].name, "n%u", i + 1);
+        snprintf(nodes[i].address, sizeof nodes[i].address, "host%u:7000", i + 1);
+    }
+}
+
+struct sim_node *node_any(enum node_state state)
+{
+    struct sim_node *found = NULL;
+    unsigned seen = 0;
+    for (unsigned i = 0; i < NODES; i++)
+        if (nodes[i].state == state && sim_below(++seen) == 0)
+            found = &nodes[i];
+    return found;
+}
+
+bool node_now(const struct sim_node *n, struct replication_now *now_r)
+{
+    if (n->state != NODE_UP)
+        return false;
+    replication_now(n->r, now_r);
+    return true;
+}
+
+static void down(struct sim_node *n, int64_t for_us)
+{
+    n->state = NODE_DOWN;
+    n->store = NULL;
+    n->blobs = NULL;
+    n->r = NULL;
+    n->clients = n->busy = n->between = 0;
+    n->down_until_us = sim_now_us() + for_us;
+}
+
+/* ---- start ---- */
+
+static bool excused(const struct sim_node *n)
+{
+    return n->damaged || sim_now_us() < n->troubled_us;
+}
+
+static void ended_by_itself(void *arg, int status, const char *why)
+{
+    struct sim_node *n = arg;
+    sim_trace("host %u ends: %s: %s", sim_host_index(n->host), err_name(status), why);
+    if (!excused(n))
+        sim_fail(&sim_counts.other, "the node ended by itself: %s: %s", err_name(status), why);
+    down(n, (int64_t)sim_between(RESTART_MS, 1000) * SIM_MS);
+    sim_host_crash(n->host, false);
+}
+
+static void start_failed(struct sim_node *n, int status, const struct err_detail *e)
+{
+    sim_trace("host %u does not start: %s: %s", sim_host_index(n->host), err_name(status), e->text);
+    if (!excused(n))
+        sim_fail(&sim_counts.other, "a node that nothing happened to does not start: %s: %s", err_name(status),
+                 e->text);
+    down(n, (int64_t)sim_between(RESTART_MS, 1000) * SIM_MS);
+    if (n->damaged && status == ERR_CORRUPT)
+        n->state = NODE_ASIDE;
+    sim_host_crash(n->host, false);
+}
+
+static int parts_open(struct sim_node *n, struct store **s_r, struct blob_log **b_r, struct replication **r_r,
+                      struct err_detail *e)
+{
+    const char *dir = sim_disk_dir(n->host);
+    struct store_options so = {.map_size = MAP_BYTES};
+    struct blob_options bo = {.segment_bytes = SEGMENT_BYTES, .reserve_bytes = RESERVE_BYTES};
+    struct replication_config rc = {.data_dir = dir,
+                                    .name = n->name,
+                                    .listen = n->address,
+                                    .advertise = n->address,
+                                    .write_wait_ms = WRITE_WAIT_MS,
+                                    .snapshot_threshold = plan.snapshot_threshold,
+                                    .snapshot_trailing = plan.snapshot_trailing,
+                                    .replace_after_ms = plan.replace_after_ms,
+                                    .disk_reserve_bytes = RESERVE_BYTES,
+                                    .arg = n,
+                                    .fatal = ended_by_itself};
+    int status = store_open(dir, &so, s_r, e);
+    if (status == 0)
+        status = blob_open(dir, &bo, b_r, e);
+    return status ? status : replication_start(&rc, *s_r, *b_r, r_r, e);
+}
+
+static void start_run(void *arg)
+{
+    struct sim_node *n = arg;
+    struct err_detail e = {""};
+    struct store *s = NULL;
+    struct blob_log *b = NULL;
+    struct replication *r = NULL;
+    int status = parts_open(n, &s, &b, &r, &e);
+    if (status != 0) {
+        start_failed(n, status, &e);
+        return;
+    }
+    n->store = s;
+    n->blobs = b;
+    n->r = r;
+    n->state = NODE_UP;
+    sim_trace("host %u is up", sim_host_index(n->host));
+    for (unsigned i = 0; script_clients && i < plan.clients_per_node; i++)
+        client_spawn(n);
+}
+
+void node_start(struct sim_node *n)
+{
+    n->state = NODE_STARTING;
+    sim_counts.restarts++;
+    sim_spawn(n->host, "main", start_run, n);
+}
+
+void nodes_supervise(void)
+{
+    for (unsigned i = 0; i < NODES; i++)
+        if (nodes[i].state == NODE_DOWN && nodes[i].down_until_us <= sim_now_us())
+            node_start(&nodes[i]);
+}
+
+bool sessions_ended(void)
+{
+    for (unsigned i = 0; i < NODES; i++)
+        if (nodes[i].clients > 0)
+            return false;
+    return true;
+}
+
+/* ---- end ---- */
+
+void node_crash(struct sim_node *n, bool power, int64_t down_us)
+{
+    ++*(power ? &sim_counts.power_cuts : &sim_counts.crashes);
+    bool aside = n->state == NODE_ASIDE;
+    down(n, down_us);
+    if (aside)
+        n->state = NODE_ASIDE;
+    sim_host_crash(n->host, power);
+}
+
+void node_wipe(struct sim_node *n)
+{
+    down(n, 0);
+    n->state = NODE_NONE;
+    n->damaged = false;
+    sim_host_crash(n->host, true);
+    sim_disk_wipe(n->host);
+}
+
+static void stop_run(void *arg)
+{
+    struct sim_node *n = arg;
+    sim_sleep((int64_t)sim_below(300) * SIM_MS);
+    while (n->between > 0) /* whoever is not blocked may be about to ask */
+        sim_sleep(SIM_MS);
+    struct replication *r = n->r;
+    replication_stop(&r);
+    n->r = NULL;
+    while (n->clients > 0)
+        sim_sleep(SIM_MS);
+    blob_close(&n->blobs);
+    store_close(&n->store);
+    down(n, n->down_until_us - sim_now_us());
+    sim_host_crash(n->host, false);
+}
+
+void node_stop(struct sim_node *n, int64_t down_us)
+{
+    sim_counts.handovers++;
+    n->state = NODE_STOPPING;
+    n->down_until_us = sim_now_us() + down_us;
+    sim_spawn(n->host, "stop", stop_run, n);
+}
