@@ -104,20 +104,19 @@ static void trace(const struct log_io *l, const char *message)
 
 /* ---- the end ---- */
 
-static void maybe_closed(struct log_io *l)
-{
-    if (l->closing && l->open == 0 && !l->writing && !l->beside && l->owed == 0 && l->close_cb) {
-        raft_io_close_cb cb = l->close_cb;
-        l->close_cb = NULL;
-        cb(l->io);
-    }
-}
-
 static void handle_closed(uv_handle_t *h)
 {
     struct log_io *l = h->data;
-    l->open--;
-    maybe_closed(l);
+    if (--l->open == 0)
+        l->close_cb(l->io);
+}
+
+/* The loop lives on until what is under way has ended: as long as the timer is a handle of it. */
+static void maybe_closed(struct log_io *l)
+{
+    if (!l->closing || l->writing || l->beside || l->owed > 0 || uv_is_closing((uv_handle_t *)&l->tick))
+        return;
+    uv_close((uv_handle_t *)&l->tick, handle_closed);
 }
 
 static void post(struct log_io *l, sim_fn *fn, void *arg)
@@ -560,17 +559,21 @@ static void canceled(void *arg)
     maybe_closed(l);
 }
 
+static void nothing(uv_timer_t *h)
+{
+    (void)h;
+}
+
 static void io_close(struct raft_io *io, raft_io_close_cb cb)
 {
     struct log_io *l = io_of(io);
     ENSURE(!l->closing);
     l->closing = true;
     l->close_cb = cb;
-    if (l->open) {
-        uv_close((uv_handle_t *)&l->tick, handle_closed);
-        uv_close((uv_handle_t *)&l->prepare, handle_closed);
-        uv_close((uv_handle_t *)&l->check, handle_closed);
-    }
+    ENSURE(l->open == 3);
+    uv_timer_start(&l->tick, nothing, UINT32_MAX, 0);
+    uv_close((uv_handle_t *)&l->prepare, handle_closed);
+    uv_close((uv_handle_t *)&l->check, handle_closed);
     post(l, canceled, l);
     if (l->stuck)
         post(l, run_answer, l);
