@@ -68,6 +68,13 @@ static int header_take(struct store_import *i, struct slice h, struct err_detail
     return 0;
 }
 
+/* The header has been checked against what this program knows; the state must be what it promised. */
+static bool state_promised(const struct store_import *i, struct slice value)
+{
+    struct state_record st;
+    return record_state_read(value, &st) && st.format == i->position.format && st.time_ms == i->position.time_ms;
+}
+
 static int record_take(struct store_import *i, struct reader *r, struct err_detail *e)
 {
     unsigned table = read_u8(r);
@@ -77,6 +84,8 @@ static int record_take(struct store_import *i, struct reader *r, struct err_deta
     struct slice key = read_exact(r, key_n), value = read_exact(r, value_n);
     if (r->failed || table <= TABLE_POSITION || table >= TABLE_N || !record_valid(table, key, value))
         return fail(i, e, ERR_PROTOCOL, "a record makes no sense");
+    if (table == TABLE_STATE && !state_promised(i, value))
+        return fail(i, e, ERR_PROTOCOL, "its state is not that of the header");
     MDB_val k = val_of(key), v = val_of(value);
     int rc = mdb_put(i->txn, i->env->dbi[table], &k, &v, MDB_APPEND);
     if (rc)

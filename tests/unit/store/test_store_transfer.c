@@ -205,6 +205,18 @@ static void test_lies(void **state)
     assert_int_equal(import_lie(f.dir, TABLE_POSITION, slice_str("p"), 6, good, 1), ERR_PROTOCOL);
     assert_int_equal(import_lie(f.dir, TABLE_N, name, 6, good, 1), ERR_PROTOCOL);
     assert_int_equal(import_lie(f.dir, TABLE_SETTING, slice_make(long_key, sizeof long_key), 6, good, 1), ERR_PROTOCOL);
+    /* A state of a format that the header does not tell of could not be opened once it has taken our place. */
+    struct buf b = {0};
+    struct state_record promised = {.format = 1, .time_ms = 1}, other = {.format = 1793, .time_ms = 1},
+                        later = {.format = 1, .time_ms = 2};
+    struct state_record *states[] = {&promised, &other, &later};
+    for (size_t i = 0; i < 3; i++) {
+        record_state_write(&b, states[i]);
+        assert_int_equal(import_lie(f.dir, TABLE_STATE, slice_str("s"), (uint32_t)buf_len(&b), buf_slice(&b), 1),
+                         i == 0 ? ERR_CORRUPT : ERR_PROTOCOL);
+        buf_clear(&b);
+    }
+    buf_close(&b);
     fx_close(&f);
 }
 
