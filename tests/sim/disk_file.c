@@ -271,6 +271,7 @@ static void power_cut(struct disk_node *n)
     bool torn = sim_chance(disk_faults(n->host)->torn_ppm);
     if (torn)
         keep = sim_below(count + 1);
+    sim_trace("disk %u loses %zu of %zu writes to %s", n->host, count - keep, count, strrchr(n->path, '/') + 1);
     int fd = __real_open(n->path, O_RDWR | O_CLOEXEC);
     for (; fd >= 0 && count > keep; count--) {
         struct disk_write *w = newest(n);

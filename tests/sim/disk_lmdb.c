@@ -222,9 +222,12 @@ static void power_cut(struct env *e)
     char *path = file_path(e, "data.mdb");
     struct stat st;
     int fd = __real_open(path, O_RDWR | O_CLOEXEC);
-    if (fd >= 0 && e->loose && sim_below(2))
+    bool back = fd >= 0 && e->loose && sim_below(2), cut = fd >= 0 && e->fresh && sim_below(3);
+    if (back || cut)
+        sim_trace("disk %u loses %s of %s", e->host, back ? "the last commit" : "pages", strrchr(e->path, '/') + 1);
+    if (back)
         ENSURE(__real_pwrite(fd, e->metas, METAS, 0) == METAS);
-    if (fd >= 0 && e->fresh && fstat(fd, &st) == 0 && sim_below(3))
+    if (cut && fstat(fd, &st) == 0)
         ENSURE(__real_ftruncate(fd, (long)sim_below((uint64_t)st.st_size / PAGE + 1) * PAGE) == 0);
     if (fd >= 0)
         __real_close(fd);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 enum change_kind { MADE, FOLDER_MADE, RENAMED, REMOVED, FOLDER_REMOVED };
+static const char *const kind_text[] = {"making", "making folder", "renaming to", "removing", "removing folder"};
 struct change {
     struct change *next;
     enum change_kind kind;
@@ -186,6 +187,7 @@ void disk_names_crash(unsigned host, bool power)
             at = &(*at)->next;
         *at = c->next;
         changes_rebuild(changes);
+        sim_trace("disk %u takes back %s %s", host, kind_text[c->kind], strrchr(c->path, '/') + 1);
         undo(c);
         change_free(c);
     }

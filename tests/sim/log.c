@@ -207,7 +207,7 @@ static void wreck(struct log_disk *d, bool power)
             list_remove(it);
     }
     bool torn = !power || sim_chance(disk_faults((unsigned)(d - disks))->torn_ppm);
-    uint64_t appends = 0, kept = 0;
+    uint64_t appends = 0, kept = 0, lost = 0;
     LIST_EACH(it, tmp, &d->under_way)
     appends += container_of(it, struct log_op, item)->kind == LOG_APPEND_;
     kept = torn ? sim_below(appends + 1) : 0;
@@ -218,9 +218,14 @@ static void wreck(struct log_disk *d, bool power)
             log_op_apply(d, op);
         else if (op->kind != LOG_APPEND_)
             wreck_apply(d, op);
+        else
+            lost++;
         kept -= op->kind == LOG_APPEND_ && kept > 0;
         list_remove(it);
     }
+    if (appends)
+        sim_trace("disk %u loses %llu of %llu appends", (unsigned)(d - disks), (unsigned long long)lost,
+                  (unsigned long long)appends);
 }
 
 void log_wipe(unsigned host)

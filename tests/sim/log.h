@@ -60,4 +60,10 @@ void log_meta_end(struct log_disk *d);
 int log_check(struct log_disk *d, char *errmsg);
 void log_first_write(struct log_disk *d, struct log_entry *e);
 
+/* ---- log_copy.c ---- */
+struct log_entry *log_entry_of(uint64_t term, unsigned type, const struct raft_buffer *b);
+int log_snapshot_of(const struct raft_snapshot *s, struct log_snapshot **copy_r); /* 0, or libraft's code */
+struct raft_snapshot *log_snapshot_read(const struct log_disk *d);
+struct raft_entry *log_entries_read(const struct log_disk *d); /* NULL: none */
+
 #endif

@@ -291,15 +291,6 @@ static void op_add(struct log_io *l, struct log_op *op)
     work(l);
 }
 
-static struct log_entry *entry_new(uint64_t term, unsigned type, const struct raft_buffer *b)
-{
-    struct log_entry *e = mem_alloc(sizeof *e + b->len);
-    *e = (struct log_entry){.term = term, .type = (uint16_t)type, .n = b->len};
-    if (b->len)
-        memcpy(e->p, b->base, b->len);
-    return e;
-}
-
 static int io_append(struct raft_io *io, struct raft_io_append *req, const struct raft_entry entries[], unsigned n,
                      raft_io_append_cb cb)
 {
@@ -315,7 +306,7 @@ static int io_append(struct raft_io *io, struct raft_io_append *req, const struc
     *op = (struct log_op){.kind = LOG_APPEND_, .index = l->next, .n = n, .req = req};
     op->entries = mem_alloc(n * sizeof *op->entries);
     for (unsigned i = 0; i < n; i++)
-        op->entries[i] = entry_new(entries[i].term, entries[i].type, &entries[i].buf);
+        op->entries[i] = log_entry_of(entries[i].term, entries[i].type, &entries[i].buf);
     req->cb = cb;
     l->next += n;
     op_add(l, op);
@@ -339,23 +330,10 @@ static int io_snapshot_put(struct raft_io *io, unsigned trailing, struct raft_io
                            const struct raft_snapshot *s, raft_io_snapshot_put_cb cb)
 {
     struct log_io *l = io_of(io);
-    struct raft_buffer conf;
-    if (l->closing)
-        return RAFT_CANCELED;
-    int rc = raft_configuration_encode(&s->configuration, &conf);
+    struct log_snapshot *copy;
+    int rc = l->closing ? RAFT_CANCELED : log_snapshot_of(s, &copy);
     if (rc != 0)
         return rc;
-    size_t n = 0;
-    for (unsigned i = 0; i < s->n_bufs; i++)
-        n += s->bufs[i].len;
-    struct log_snapshot *copy = mem_alloc(sizeof *copy + conf.len + n);
-    *copy = (struct log_snapshot){s->index, s->term, s->configuration_index, conf.len, n};
-    uint8_t *p = copy->p;
-    memcpy(p, conf.base, conf.len);
-    p += conf.len;
-    for (unsigned i = 0; i < s->n_bufs; p += s->bufs[i++].len)
-        memcpy(p, s->bufs[i].base, s->bufs[i].len);
-    raft_free(conf.base);
     struct log_op *op = mem_zalloc(sizeof *op);
     *op = (struct log_op){.kind = trailing ? LOG_SNAPSHOT : LOG_INSTALL,
                           .index = s->index,
@@ -406,7 +384,7 @@ static int io_bootstrap(struct raft_io *io, const struct raft_configuration *con
         rc = meta_store(l, 1, 0);
     if (rc != 0)
         return rc;
-    struct log_entry *e = entry_new(1, RAFT_CHANGE, &b);
+    struct log_entry *e = log_entry_of(1, RAFT_CHANGE, &b);
     raft_free(b.base);
     sim_sleep(disk_sync_us(host_of(l)));
     log_first_write(l->disk, e);
@@ -422,44 +400,6 @@ static int io_recover(struct raft_io *io, const struct raft_configuration *conf)
 
 /* ---- reading ---- */
 
-static struct raft_snapshot *snapshot_make(const struct log_snapshot *from)
-{
-    struct raft_snapshot *s = raft_malloc(sizeof *s);
-    struct raft_buffer conf = {.base = (void *)(uintptr_t)from->p, .len = from->conf_n};
-    ENSURE(s);
-    *s = (struct raft_snapshot){
-        .index = from->index, .term = from->term, .configuration_index = from->conf_index, .n_bufs = 1};
-    raft_configuration_init(&s->configuration);
-    ENSURE(raft_configuration_decode(&conf, &s->configuration) == 0);
-    s->bufs = raft_malloc(sizeof *s->bufs);
-    ENSURE(s->bufs);
-    s->bufs[0].len = from->n;
-    s->bufs[0].base = raft_malloc(from->n ? from->n : 1);
-    ENSURE(s->bufs[0].base);
-    memcpy(s->bufs[0].base, from->p + from->conf_n, from->n);
-    return s;
-}
-
-/* One batch holds them all. */
-static struct raft_entry *entries_make(const struct log_disk *d)
-{
-    if (d->n == 0)
-        return NULL;
-    size_t size = 0;
-    for (size_t i = 0; i < d->n; i++)
-        size += d->entries[i]->n;
-    struct raft_entry *entries = raft_malloc(d->n * sizeof *entries);
-    uint8_t *batch = raft_malloc(size ? size : 1), *p = batch;
-    ENSURE(entries && batch);
-    for (size_t i = 0; i < d->n; i++) {
-        const struct log_entry *e = d->entries[i];
-        entries[i] = (struct raft_entry){.term = e->term, .type = e->type, .buf = {p, e->n}, .batch = batch};
-        memcpy(p, e->p, e->n);
-        p += e->n;
-    }
-    return entries;
-}
-
 static int io_load(struct raft_io *io, raft_term *term, raft_id *vote, struct raft_snapshot **snapshot,
                    raft_index *start, struct raft_entry *entries[], size_t *n)
 {
@@ -474,9 +414,9 @@ static int io_load(struct raft_io *io, raft_term *term, raft_id *vote, struct ra
     if (rc != 0)
         return rc;
     if (d->snapshot)
-        *snapshot = snapshot_make(d->snapshot);
+        *snapshot = log_snapshot_read(d);
     *start = d->first;
-    *entries = entries_make(d);
+    *entries = log_entries_read(d);
     *n = d->n;
     l->next = d->first + d->n;
     return 0;
@@ -495,7 +435,7 @@ static void snapshot_got(void *arg)
     mem_free(g);
     l->owed--;
     if (l->disk->snapshot)
-        req->cb(req, snapshot_make(l->disk->snapshot), 0);
+        req->cb(req, log_snapshot_read(l->disk), 0);
     else
         req->cb(req, NULL, RAFT_NOTFOUND);
     maybe_closed(l);
