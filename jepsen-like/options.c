@@ -20,6 +20,7 @@ static const char help[] =
     "  --build DIR        folder of maild and mailctl\n"
     "  --maild FILE       this maild instead\n"
     "  --next FILE        a maild of another build: nodes are upgraded to it and back\n"
+    "  --busy             clients pause as little as they can\n"
     "  --unsafe-no-fsync  whatever nodes sync is not synced: the test must fail\n"
     "  --dir DIR          for the nodes' data and logs, the history and the clients' dumps\n\n"
     "Exit codes: 0 PASS, 1 FAIL, 2 the test could not run.\n";
@@ -57,21 +58,14 @@ static void preset(struct options *o, const struct options *from)
 void options_parse(struct options *o, int argc, char **argv)
 {
     static const struct option names[] = {
-        {"smoke", no_argument, NULL, 's'},
-        {"full", no_argument, NULL, 'f'},
-        {"seconds", required_argument, NULL, 'n'},
-        {"fault", required_argument, NULL, 'F'},
-        {"no-faults", no_argument, NULL, '0'},
-        {"workload", required_argument, NULL, 'w'},
-        {"seed", required_argument, NULL, 'r'},
-        {"build", required_argument, NULL, 'b'},
-        {"dir", required_argument, NULL, 'd'},
-        {"help", no_argument, NULL, 'h'},
-        {"list-faults", no_argument, NULL, 'l'},
-        {"maild", required_argument, NULL, 'm'},
-        {"next", required_argument, NULL, 'N'},
-        {"unsafe-no-fsync", no_argument, NULL, 'u'},
-        {NULL, 0, NULL, 0},
+        {"smoke", no_argument, NULL, 's'},           {"full", no_argument, NULL, 'f'},
+        {"seconds", required_argument, NULL, 'n'},   {"fault", required_argument, NULL, 'F'},
+        {"no-faults", no_argument, NULL, '0'},       {"workload", required_argument, NULL, 'w'},
+        {"seed", required_argument, NULL, 'r'},      {"build", required_argument, NULL, 'b'},
+        {"dir", required_argument, NULL, 'd'},       {"help", no_argument, NULL, 'h'},
+        {"list-faults", no_argument, NULL, 'l'},     {"maild", required_argument, NULL, 'm'},
+        {"next", required_argument, NULL, 'N'},      {"busy", no_argument, NULL, 'B'},
+        {"unsafe-no-fsync", no_argument, NULL, 'u'}, {NULL, 0, NULL, 0},
     };
     *o = (struct options){
         .build = "build/release", .dir = "build/jepsen-like", .nodes = 5, .voters = 3, .seed = (uint64_t)time(NULL)};
@@ -104,6 +98,9 @@ void options_parse(struct options *o, int argc, char **argv)
             break;
         case 'N':
             o->next = optarg;
+            break;
+        case 'B':
+            o->pace = 0;
             break;
         case 'u':
             o->sync_lies = true;
