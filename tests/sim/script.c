@@ -9,8 +9,8 @@ static void clients_begin(void)
 {
     script_clients = true;
     for (unsigned i = 0; i < NODES; i++)
-        for (unsigned k = 0; nodes[i].state == NODE_UP && k < plan.clients_per_node; k++)
-            client_spawn(&nodes[i]);
+        if (nodes[i].state == NODE_UP)
+            node_sessions(&nodes[i]);
 }
 
 /* All is healed: what is down starts, what was set aside comes back, sessions go on; then they end. */

@@ -64,7 +64,9 @@ struct plan {
     unsigned snapshot_threshold, snapshot_trailing, replace_after_ms;
     unsigned clients_per_node, think_ms, standbys, pause_max_ms;
     int64_t trouble_us;
-    bool large_bodies, early;
+    unsigned segment_bytes;
+    int64_t lease_ms; /* of bodies that nothing refers to; 0: the usual one, which no seed outlasts */
+    bool large_bodies, early, collect;
     unsigned weight[FAULTS]; /* 0: none of these */
 };
 extern struct plan plan;
@@ -84,6 +86,7 @@ struct sim_node *node_any(enum node_state state);                       /* NULL:
 bool node_now(const struct sim_node *n, struct replication_now *now_r); /* false: it does not run */
 void nodes_supervise(void);                                             /* starts what is down and due */
 extern bool script_clients;                                             /* sessions run on nodes that are up */
+void node_sessions(struct sim_node *n);                                 /* begin */
 bool sessions_ended(void);
 
 /* ---- script_call.c: something done on a node's host while the scripts' host waits ---- */

@@ -4,6 +4,7 @@
 enum {
     VOTER = 1,
     TRAILING_MIN = 20,
+    LEASE_MS = 50000,
     THRESHOLD_MIN = 20,
     LIMIT_MAX = 80,
     CLOCK_MAX_MS = 300 * 1000,
@@ -368,7 +369,13 @@ void plan_draw(void)
                          .trouble_us = (int64_t)sim_between(12, 25) * SIM_S,
                          .replace_after_ms = sim_chance(300000) ? (unsigned)sim_between(2000, 8000) : 60000,
                          .large_bodies = sim_chance(300000),
-                         .early = sim_chance(500000)};
+                         .early = sim_chance(500000),
+                         .segment_bytes = (unsigned)sim_between(8, 256) << 10,
+                         .collect = sim_chance(400000)};
+    if (plan.collect && sim_chance(70000)) { /* long enough for leases to end, after anything that was under way */
+        plan.lease_ms = LEASE_MS;
+        plan.trouble_us = (int64_t)sim_between(80, 100) * SIM_S;
+    }
     if (sim_chance(600000)) {
         plan.snapshot_threshold = (unsigned)sim_between(THRESHOLD_MIN, LIMIT_MAX);
         plan.snapshot_trailing = (unsigned)sim_between(TRAILING_MIN, LIMIT_MAX);

@@ -4,7 +4,7 @@
 enum {
     RESTART_MS = 200,
     MAP_BYTES = 64 << 20,
-    SEGMENT_BYTES = 256 << 10,
+    COLLECT_MS = 1500,
     RESERVE_BYTES = 1 << 20,
     WRITE_WAIT_MS = 8000
 };
@@ -78,12 +78,21 @@ static void start_failed(struct sim_node *n, int status, const struct err_detail
     sim_host_crash(n->host, false);
 }
 
+/* For leases alone: they are much longer than clocks may differ. */
+static int64_t true_ms(void)
+{
+    return sim_now_us() / SIM_MS + (int64_t)1000 * 1000 * 1000;
+}
+
 static int parts_open(struct sim_node *n, struct store **s_r, struct blob_log **b_r, struct replication **r_r,
                       struct err_detail *e)
 {
     const char *dir = sim_disk_dir(n->host);
     struct store_options so = {.map_size = MAP_BYTES};
-    struct blob_options bo = {.segment_bytes = SEGMENT_BYTES, .reserve_bytes = RESERVE_BYTES};
+    struct blob_options bo = {.segment_bytes = plan.segment_bytes,
+                              .lease_ms = plan.lease_ms,
+                              .reserve_bytes = RESERVE_BYTES,
+                              .now_ms = true_ms};
     struct replication_config rc = {.data_dir = dir,
                                     .name = n->name,
                                     .listen = n->address,
@@ -99,6 +108,41 @@ static int parts_open(struct sim_node *n, struct store **s_r, struct blob_log **
     if (status == 0)
         status = blob_open(dir, &bo, b_r, e);
     return status ? status : replication_start(&rc, *s_r, *b_r, r_r, e);
+}
+
+/* ---- freeing the space of bodies, as node/janitor.c does ---- */
+
+static bool body_live(void *arg, const struct body_hash *hash)
+{
+    struct sim_node *n = arg;
+    struct store_view *v;
+    struct store_content content;
+    if (store_view_open(n->store, &v) != 0)
+        return true;
+    bool live = store_content_get(v, hash, &content) == 0;
+    store_view_close(&v);
+    return live;
+}
+
+static void janitor_run(void *arg)
+{
+    struct sim_node *n = arg;
+    while (n->state == NODE_UP && script_clients) {
+        sim_sleep((int64_t)sim_below(2 * COLLECT_MS) * SIM_MS);
+        while (n->state == NODE_UP && blob_collect(n->blobs, body_live, n) > 0)
+            sim_counts.collected++;
+    }
+    n->clients--;
+}
+
+void node_sessions(struct sim_node *n)
+{
+    for (unsigned i = 0; i < plan.clients_per_node; i++)
+        client_spawn(n);
+    if (!plan.collect)
+        return;
+    n->clients++;
+    sim_spawn(n->host, "janitor", janitor_run, n);
 }
 
 static void start_run(void *arg)
@@ -118,8 +162,8 @@ static void start_run(void *arg)
     n->r = r;
     n->state = NODE_UP;
     sim_trace("host %u is up", sim_host_index(n->host));
-    for (unsigned i = 0; script_clients && i < plan.clients_per_node; i++)
-        client_spawn(n);
+    if (script_clients)
+        node_sessions(n);
 }
 
 void node_start(struct sim_node *n)

@@ -127,7 +127,7 @@ void sim_net_crash(struct sim_host *h); /* from sim_host_crash: peers notice by 
 /* ---- what a run counts; printed by main.c ---- */
 struct sim_counts {
     uint64_t crashes, power_cuts, restarts, transfers, cuts, pauses, disk_errors, full, flips, skews, membership, handovers, snapshots;
-    uint64_t commands, acknowledged, unknown, refused, retried, reads, bodies, checks;
+    uint64_t commands, acknowledged, unknown, refused, retried, reads, bodies, collected, checks;
     uint64_t diverged, lost, duplicated, uid_reuse, stale, other; /* violations */
 };
 extern struct sim_counts sim_counts;
