@@ -357,7 +357,7 @@ static const char *postmaster_refuse(struct store_view *v, struct slice value)
 {
     uint64_t accounts[RECIPIENT_ACCOUNTS_MAX];
     unsigned n;
-    enum resolve found = store_resolve(v, value, accounts, RECIPIENT_ACCOUNTS_MAX, &n);
+    enum resolve found = store_resolve(v, value, accounts, RECIPIENT_ACCOUNTS_MAX, &n, NULL);
     return found == RESOLVE_LOCAL || found == RESOLVE_OVERQUOTA ? NULL
                                                                 : "postmaster is an address of a user or alias here";
 }

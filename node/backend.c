@@ -144,7 +144,7 @@ static void backend_recipient(struct backend *b, struct slice address, struct re
         return;
     char text[ADDRESS_TEXT_MAX];
     struct slice known = slice_str(address_ascii(address, text));
-    enum resolve found = store_resolve(v, known, r->accounts, RECIPIENT_ACCOUNTS_MAX, &r->n);
+    enum resolve found = store_resolve(v, known, r->accounts, RECIPIENT_ACCOUNTS_MAX, &r->n, NULL);
     r->kind = recipient_kinds[found];
     store_view_close(&v);
 }

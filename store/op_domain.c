@@ -1,3 +1,4 @@
+#include "store/queue.h"
 #include "store/state.h"
 
 /* Domains and aliases. */
@@ -72,6 +73,16 @@ void op_domain_remove(struct store *s, const Merlion__Command *c, Merlion__Resul
 
 /* ---- aliases ---- */
 
+/* Only its own host may take the case of a local part to mean nothing (RFC 5321 2.4). */
+static struct slice foreign_target(struct store *s, struct slice given, struct slice canonical)
+{
+    size_t at = slice_find(given, '@');
+    uint8_t *p = arena_alloc(&s->command_arena, canonical.n);
+    memcpy(p, canonical.p, canonical.n);
+    memcpy(p, given.p, at);
+    return slice_make(p, canonical.n);
+}
+
 static int targets_check(struct store *s, const Merlion__AliasAdd *add, struct slice address, struct buf *targets,
                          const char **why_r)
 {
@@ -87,8 +98,10 @@ static int targets_check(struct store *s, const Merlion__AliasAdd *add, struct s
         if (slice_eq(target, address))
             return ERR_INVALID;
         *why_r = "a target is not in a domain of ours: mail cannot be forwarded elsewhere";
-        if (!domain_known(s, address_domain(target)))
+        if (!domain_known(s, address_domain(target)) && s->st.format < QUEUE_FORMAT)
             return ERR_DENIED;
+        if (!domain_known(s, address_domain(target)))
+            target = foreign_target(s, slice_str(add->targets[i]), target);
         if (i)
             buf_append_byte(targets, 0);
         buf_append_slice(targets, target);

@@ -15,6 +15,9 @@ struct resolution {
     bool found, locked; /* an account was met at all; a locked one was */
     bool truncated;
     unsigned over_n; /* of accounts, those over quota */
+    struct resolve_foreign *foreign;
+    uint64_t wanted; /* store_address_belongs: this account, by name; no catch-all, nobody's postmaster */
+    bool met;
 };
 
 static void address_resolve(struct resolution *r, struct slice address, unsigned depth);
@@ -25,6 +28,7 @@ static void account_add(struct resolution *r, uint64_t id)
     if (store_account_get(r->v, id, &a))
         return;
     r->found = true;
+    r->met = r->met || id == r->wanted;
     if (a.state == ACCOUNT_LOCKED) {
         r->locked = true;
         return;
@@ -41,11 +45,48 @@ static void account_add(struct resolution *r, uint64_t id)
     r->accounts[r->n++] = id;
 }
 
+static bool foreign_has(const struct resolve_foreign *f, struct slice address)
+{
+    struct slice rest = slice_make(f->text, f->n);
+    while (rest.n) {
+        size_t n = slice_find(rest, 0);
+        if (slice_eq(slice_first(rest, n), address))
+            return true;
+        rest = slice_from(rest, n + 1);
+    }
+    return false;
+}
+
+static void foreign_add(struct resolution *r, struct slice address)
+{
+    struct resolve_foreign *f = r->foreign;
+    if (f && foreign_has(f, address))
+        return;
+    if (!f || address.n + 1 > sizeof f->text - f->n) {
+        r->truncated = true;
+        return;
+    }
+    memcpy(f->text + f->n, address.p, address.n);
+    f->text[f->n + address.n] = 0;
+    f->n += address.n + 1;
+    f->count++;
+}
+
+/* Accounts and addresses elsewhere. */
+static unsigned total(const struct resolution *r)
+{
+    return r->n + (r->foreign ? r->foreign->count : 0);
+}
+
 static void targets_resolve(struct resolution *r, struct slice targets, unsigned depth)
 {
     while (targets.n) {
         size_t n = slice_find(targets, 0);
-        address_resolve(r, slice_first(targets, n), depth + 1);
+        struct slice target = slice_first(targets, n);
+        if (store_domain_is_ours(r->v, address_domain(target)))
+            address_resolve(r, target, depth + 1);
+        else if (r->lookups++ < LOOKUPS_MAX)
+            foreign_add(r, target);
         targets = slice_from(targets, n + 1);
     }
 }
@@ -113,12 +154,12 @@ static bool postmaster_resolve(struct resolution *r, struct slice domain, unsign
 {
     struct slice value, canonical;
     struct pick p = {.rank = 3};
-    unsigned before = r->n, over = r->over_n;
+    unsigned before = total(r), over = r->over_n;
     if (store_setting_get(r->v, SLICE_LITERAL("postmaster"), &value) == 0 &&
         address_check(&r->arena, value, &canonical) && depth < ALIAS_DEPTH_MAX)
         exact_resolve(r, canonical, depth + 1);
     r->over_n = over;
-    if (r->n > before)
+    if (total(r) > before)
         return true;
     store_account_each(r->v, domain, pick_see, &p);
     if (p.rank > 1) {
@@ -140,14 +181,14 @@ static bool is_postmaster(struct slice address)
 static void address_resolve(struct resolution *r, struct slice address, unsigned depth)
 {
     struct slice domain = address_domain(address), value, catch_all;
-    unsigned before = r->n, over = r->over_n;
+    unsigned before = total(r), over = r->over_n;
     bool postmaster = is_postmaster(address);
     if (depth > ALIAS_DEPTH_MAX || r->lookups++ >= LOOKUPS_MAX || !view_get(r->v, TABLE_DOMAIN, domain, &value))
         return;
     bool known = exact_resolve(r, address, depth) || detail_resolve(r, address, depth);
     if (postmaster)
         r->over_n = over;
-    if (known && (!postmaster || r->n > before))
+    if (r->wanted || (known && (!postmaster || total(r) > before)))
         return;
     if (postmaster && postmaster_resolve(r, domain, depth))
         return;
@@ -158,18 +199,21 @@ static void address_resolve(struct resolution *r, struct slice address, unsigned
 static enum resolve verdict(const struct resolution *r)
 {
     /* Nobody's copy is lost silently: the sender tries again, and somebody sees it. */
-    if (r->truncated || (r->n > 0 && r->over_n == r->n))
+    if (r->truncated || (total(r) > 0 && r->over_n == total(r)))
         return RESOLVE_OVERQUOTA;
-    if (r->n)
+    if (total(r))
         return RESOLVE_LOCAL;
     return r->locked ? RESOLVE_LOCKED : RESOLVE_UNKNOWN;
 }
 
-enum resolve store_resolve(struct store_view *v, struct slice address, uint64_t *accounts, unsigned max, unsigned *n_r)
+enum resolve store_resolve(struct store_view *v, struct slice address, uint64_t *accounts, unsigned max, unsigned *n_r,
+                           struct resolve_foreign *foreign)
 {
-    struct resolution r = {.v = v, .accounts = accounts, .max = max};
+    struct resolution r = {.v = v, .accounts = accounts, .max = max, .foreign = foreign};
     struct slice canonical, domain = address_domain(address);
     enum resolve result = RESOLVE_UNKNOWN;
+    if (foreign)
+        foreign->n = foreign->count = 0;
     if (slice_find(address, '@') == address.n && is_postmaster(address)) {
         postmaster_resolve(&r, slice_make(NULL, 0), 0);
         result = verdict(&r);
@@ -180,6 +224,19 @@ enum resolve store_resolve(struct store_view *v, struct slice address, uint64_t 
         result = verdict(&r);
     }
     *n_r = result == RESOLVE_LOCAL ? r.n : 0;
+    if (foreign && result != RESOLVE_LOCAL)
+        foreign->n = foreign->count = 0;
     arena_close(&r.arena);
     return result;
+}
+
+bool store_address_belongs(struct store_view *v, uint64_t account, struct slice address)
+{
+    uint64_t accounts[1];
+    struct resolution r = {.v = v, .accounts = accounts, .wanted = account};
+    struct slice canonical;
+    if (account && address_check(&r.arena, address, &canonical))
+        address_resolve(&r, canonical, 0);
+    arena_close(&r.arena);
+    return r.met;
 }

@@ -144,7 +144,19 @@ void store_account_each(struct store_view *v, struct slice domain,
 /* Recipient resolution: aliases (nested at most 10 deep, loops cut), subaddress (user+detail), catch-all, postmaster@
  * any domain of ours and bare postmaster (settings "postmaster", else the first account of the domain that exists). */
 enum resolve { RESOLVE_LOCAL, RESOLVE_UNKNOWN, RESOLVE_FOREIGN, RESOLVE_LOCKED, RESOLVE_OVERQUOTA };
-enum resolve store_resolve(struct store_view *v, struct slice address, uint64_t *accounts, unsigned max, unsigned *n_r);
+/* Targets of aliases in domains that are not ours: each address with a NUL after it. */
+struct resolve_foreign {
+    char text[8192];
+    size_t n;
+    unsigned count;
+};
+/* RESOLVE_LOCAL: there are accounts or foreign targets, or both; RESOLVE_FOREIGN: the address itself is elsewhere. More
+ * than there is room for is RESOLVE_OVERQUOTA. foreign may be NULL: there is room for none. */
+enum resolve store_resolve(struct store_view *v, struct slice address, uint64_t *accounts, unsigned max, unsigned *n_r,
+                           struct resolve_foreign *foreign);
+/* May the account send as that address: its own, with a detail, or an alias (of an alias …) that leads to it. A
+ * catch-all gives nobody the right to its addresses. */
+bool store_address_belongs(struct store_view *v, uint64_t account, struct slice address);
 
 struct store_domain {
     struct slice name, catch_all;

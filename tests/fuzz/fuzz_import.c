@@ -122,7 +122,7 @@ static bool account_look(void *arg, const struct store_account *a)
     uint64_t accounts[8];
     unsigned n;
     (void)arg;
-    (void)store_resolve(view, a->address, accounts, 8, &n);
+    (void)store_resolve(view, a->address, accounts, 8, &n, NULL);
     store_mailbox_each(view, a->id, mailbox_look, NULL);
     return true;
 }
@@ -139,7 +139,7 @@ static bool alias_look(void *arg, struct slice address, struct slice targets)
     uint64_t accounts[8];
     unsigned n;
     (void)arg, (void)targets;
-    (void)store_resolve(view, address, accounts, 8, &n);
+    (void)store_resolve(view, address, accounts, 8, &n, NULL);
     ENSURE(n <= 8);
     return true;
 }

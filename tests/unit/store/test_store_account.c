@@ -238,7 +238,7 @@ static enum resolve resolve(struct fx *f, const char *address, uint64_t *first, 
 {
     uint64_t accounts[4] = {0};
     struct store_view *v = view(f);
-    enum resolve r = store_resolve(v, slice_str(address), accounts, 4, n);
+    enum resolve r = store_resolve(v, slice_str(address), accounts, 4, n, NULL);
     store_view_close(&v);
     *first = accounts[0];
     return r;
