@@ -75,6 +75,13 @@ static void event_cluster(void *arg)
         a->c.cluster_changed(a->c.arg);
 }
 
+static void event_queue(void *arg)
+{
+    struct applier *a = arg;
+    if (a->c.queue_changed)
+        a->c.queue_changed(a->c.arg);
+}
+
 static void event_freed(void *arg, const struct body_hash *hash)
 {
     (void)arg, (void)hash; /* the collector finds it */
@@ -292,6 +299,7 @@ static void import_swapped(struct applier *a, const struct store_position *p)
     pthread_mutex_unlock(&a->lock);
     if (a->c.cluster_changed)
         a->c.cluster_changed(a->c.arg);
+    event_queue(a);
     a->c.missing(a->c.arg);
 }
 
@@ -411,7 +419,8 @@ int applier_start(const struct applier_config *c, struct applier **a_r)
                                   .mailbox_changed = event_mailbox,
                                   .body_referenced = event_body,
                                   .body_freed = event_freed,
-                                  .cluster_changed = event_cluster};
+                                  .cluster_changed = event_cluster,
+                                  .queue_changed = event_queue};
     store_set_events(c->store, &events);
     pthread_mutex_init(&a->lock, NULL);
     pthread_condattr_t attr;

@@ -14,6 +14,7 @@ enum {
     VOTERS_TARGET = 3,
     HANDOVER_MS = 3000,
     REPLACE_AFTER_MS = 60000,
+    DEAD_AFTER_MS = 1000,
     BULK_DEAD_MS = 5000
 };
 
@@ -67,6 +68,7 @@ static void tick_cb(uv_timer_t *h)
     core_knock_tick(r, now);
     core_sync_tick(r);
     status_applied(r, now);
+    contact_tick(r, now);
     status_now_update(r);
     handover_step(r, now);
 }
@@ -114,6 +116,13 @@ static void applier_cluster_changed(void *arg)
         r->c.cluster_changed(r->c.arg);
 }
 
+static void applier_queue_changed(void *arg)
+{
+    struct replication *r = arg;
+    if (r->c.queue_changed)
+        r->c.queue_changed(r->c.arg);
+}
+
 static void any_fatal(void *arg, int status, const char *why)
 {
     core_fatal(arg, status, why);
@@ -135,6 +144,7 @@ static struct replication *replication_new(const struct replication_config *c, s
     r->c.election_ms = c->election_ms ? c->election_ms : ELECTION_MS;
     r->c.write_wait_ms = c->write_wait_ms ? c->write_wait_ms : WRITE_WAIT_MS;
     r->c.voters_target = c->voters_target ? c->voters_target : VOTERS_TARGET;
+    r->c.dead_after_ms = c->dead_after_ms ? c->dead_after_ms : DEAD_AFTER_MS;
     r->replace_after_ms = c->replace_after_ms ? c->replace_after_ms : REPLACE_AFTER_MS;
     r->store = s;
     r->blobs = b;
@@ -186,6 +196,7 @@ static int applier_begin(struct replication *r)
                                .missing = applier_missing,
                                .mailbox_changed = applier_mailbox_changed,
                                .cluster_changed = applier_cluster_changed,
+                               .queue_changed = applier_queue_changed,
                                .fatal = any_fatal};
     return applier_start(&c, &r->applier);
 }
@@ -284,6 +295,8 @@ int replication_start(const struct replication_config *c, struct store *s, struc
     struct replication *r = replication_new(c, s, b);
     int rc = identity_load(c->data_dir, &r->identity, e);
     r->member = rc == 0;
+    if (rc == 0 && c->format_max && c->format_max < r->identity.format_max)
+        r->identity.format_max = c->format_max;
     if (rc == 0)
         rc = identity_boot_next(r->data_dir, (uint64_t)clock_wall_ms(), &r->boot, e);
     if (rc == 0)

@@ -10,6 +10,7 @@
  *   membership.c     changes of members and roles, as leader
  *   membership_request.c   what operators ask for
  *   cluster_time.c   clocks that differ
+ *   contact.c        who is in touch, and who is dead
  *   status.c         what others may know */
 #ifndef REPLICATION_CORE_H
 #define REPLICATION_CORE_H
@@ -68,6 +69,10 @@ struct peer {
     struct peer_status status;
     uint64_t told_commit; /* by us as leader, of this term */
     int64_t seen_ms;      /* steady clock, last sign of life; start of knowing it at first */
+    /* contact.c, steady clock; 0: never */
+    int64_t raft_ms;    /* last message of Raft's */
+    int64_t heard_ms;   /* last frame of any kind */
+    int64_t refused_ms; /* its address refuses connections since; 0: it does not */
 };
 
 enum { KNOCKS_MAX = 8, KNOCK_DEAD_MS = 2000 };
@@ -147,7 +152,7 @@ struct membership {
     struct list transfers; /* requests that want to know of its end */
     struct list requests;  /* open ones of operators */
     uint64_t serial;
-    int64_t next_ms, status_ms, retry_ms, unfit_ms;
+    int64_t next_ms, status_ms, retry_ms, unfit_ms, format_ms;
 };
 
 enum core_life { CORE_RUNNING, CORE_HANDING_OVER, CORE_CLOSING };
@@ -212,6 +217,11 @@ struct replication {
     struct membership membership;
     struct list digests, statuses;
     uint64_t status_serial;
+
+    /* contact.c, steady clock */
+    int64_t leader_heard_ms; /* as follower */
+    int64_t judging_ms;      /* as leader: since when silence counts */
+    int64_t contact_tick_ms;
 
     int64_t clock_middle_ms; /* cluster_time.c: the members' middle clock before ours */
     int64_t clock_logged_ms, clock_complain_ms;
@@ -328,6 +338,12 @@ void member_requests_init(struct replication *r);
 void membership_asked(struct replication *r, struct origin o, struct slice payload);
 void member_transferred(struct replication *r, struct list *transfer);
 void membership_requests_cancel(struct replication *r);
+
+/* ---- contact.c ---- */
+void contact_heard(struct replication *r, struct peer *p);    /* any frame */
+void contact_raft_heard(struct replication *r, struct peer *p); /* after libraft took its message */
+void contact_refused(struct replication *r, struct peer *p);  /* a connection was */
+void contact_tick(struct replication *r, int64_t now);
 
 /* ---- status.c ---- */
 void status_poll(struct replication *r); /* every peer's, for membership */

@@ -144,6 +144,8 @@ static void raft_received(struct replication *r, struct link *l, struct slice pa
     int rc = raft_guard_receive(&r->guard, &r->raft, link_peer(l), p ? p->address : "peer", payload);
     if (rc != 0)
         log_event(LOG_WARN, "malformed raft message", LOG_U("peer", link_peer(l)));
+    else if (p)
+        contact_raft_heard(r, p);
 }
 
 void core_frame(struct replication *r, struct link *l, uint64_t serial, uint8_t type, uint64_t request,
@@ -153,8 +155,10 @@ void core_frame(struct replication *r, struct link *l, uint64_t serial, uint8_t 
     if (r->life == CORE_CLOSING || atomic_load(&r->failed))
         return;
     struct peer *p = core_peer(r, link_peer(l));
-    if (p)
+    if (p) {
         p->seen_ms = clock_steady_ms();
+        contact_heard(r, p);
+    }
     switch (type) {
     case LINK_RAFT:
         raft_received(r, l, payload);
@@ -191,6 +195,7 @@ static void out_up(void *arg, struct link *l, const struct link_hello *hello)
     p->up = true;
     p->hello = *hello;
     p->seen_ms = clock_steady_ms();
+    contact_heard(p->r, p);
 }
 
 static void out_frame(void *arg, struct link *l, uint8_t type, uint64_t request, struct slice payload)
@@ -234,6 +239,8 @@ static void out_failed(void *arg, struct link *l, int status, const char *why)
     struct replication *r = p->r;
     (void)l, (void)why;
     /* ERR_IO: the network's answer, as "connection refused"; not silence, nor a peer's own words. */
+    if (status == ERR_IO)
+        contact_refused(r, p);
     if (r->started && status == ERR_IO && core_leader(r) == p->id && !core_link(r, p->id))
         election_hasten(r);
 }
@@ -271,6 +278,9 @@ static void accepted(void *arg, struct link *l, const struct link_hello *hello)
     *in = (struct inbound){.r = r, .link = l, .serial = ++r->inbound_serial, .peer = hello->node_id};
     list_append(&r->inbounds, &in->item);
     link_set_events(l, &in_events, in);
+    struct peer *p = core_peer(r, hello->node_id);
+    if (p)
+        contact_heard(r, p);
 }
 
 static bool config_has(struct replication *r, uint64_t id, bool *empty_r)

@@ -297,6 +297,7 @@ static void leader_noticed(struct replication *r, uint64_t leader, unsigned shor
     if (was_leader && (!is_leader || term != r->seen_term))
         membership_lost(r);
     if (is_leader && !was_leader) {
+        r->judging_ms = clock_steady_ms();
         pthread_mutex_lock(&r->now_lock);
         r->now.elections++;
         pthread_mutex_unlock(&r->now_lock);

@@ -313,6 +313,53 @@ static bool record_note(struct survey *s, struct peer *p)
     return true;
 }
 
+/* This node, with another build than its record tells. */
+static bool own_record_note(struct survey *s)
+{
+    struct replication *r = s->r;
+    struct store_member m;
+    if (store_member_get(s->v, r->identity.node_id, &m) != 0 || m.instance != r->identity.instance ||
+        (m.format_max == r->identity.format_max && slice_eq(m.version, slice_str(MERLION_VERSION))))
+        return false;
+    char *name = mem_strndup(m.name), *address = mem_strndup(m.address);
+    record_set(r, m.id, name, address, m.instance, r->identity.format_max, MERLION_VERSION);
+    mem_free(name);
+    mem_free(address);
+    return true;
+}
+
+/* What all joined members know; invited ones are asked when they come. */
+static bool format_least(void *arg, const struct store_member *m)
+{
+    uint32_t *least = arg;
+    if (m->invited_until_ms == 0 && m->format_max < *least)
+        *least = m->format_max;
+    return true;
+}
+
+/* Every member knows a higher command format than the active one: it becomes active. The state machine asks the same
+ * question again. */
+static bool decide_format(struct survey *s)
+{
+    struct membership *m = &s->r->membership;
+    struct store_position p;
+    uint32_t format = s->r->identity.format_max;
+    store_position(s->r->store, &p);
+    store_member_each(s->v, format_least, &format);
+    if (format <= p.format || !s->self_known || s->now < m->format_ms)
+        return false;
+    Merlion__FormatRaise raise = MERLION__FORMAT_RAISE__INIT;
+    Merlion__Command c = MERLION__COMMAND__INIT;
+    raise.format = format;
+    c.op_case = MERLION__COMMAND__OP_FORMAT_RAISE;
+    c.format_raise = &raise;
+    m->format_ms = s->now + RETRY_AFTER_MS;
+    m->proposing = true;
+    log_event(LOG_INFO, "raising the command format", LOG_U("from", p.format), LOG_U("to", format));
+    membership_propose(s->r, &c, record_set_done, NULL);
+    return true;
+}
+
 static bool decide_records(struct survey *s)
 {
     struct replication *r = s->r;
@@ -320,13 +367,16 @@ static bool decide_records(struct survey *s)
         return true;
     if (!s->self_known && !s->others_known) {
         const char *name = r->identity.name[0] ? r->identity.name : r->c.name ? r->c.name : "node";
-        record_set(r, r->identity.node_id, name, r->advertise, r->identity.instance, STORE_FORMAT_MAX, MERLION_VERSION);
+        record_set(r, r->identity.node_id, name, r->advertise, r->identity.instance, r->identity.format_max,
+                   MERLION_VERSION);
         return true;
     }
+    if (own_record_note(s))
+        return true;
     for (unsigned i = 0; i < r->n_peers; i++)
         if (record_note(s, r->peers[i]))
             return true;
-    return false;
+    return decide_format(s);
 }
 
 static void decide(struct replication *r, int64_t now)

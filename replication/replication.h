@@ -32,11 +32,14 @@ struct replication_config {
     unsigned snapshot_threshold, snapshot_trailing; /* entries: 8192, 16384; 0: default */
     unsigned voters_target;    /* 3 */
     unsigned replace_after_ms; /* 60000: a voter silent for longer is replaced when a standby has caught up */
+    unsigned dead_after_ms;    /* 1000: a member silent for longer is in replication_now.dead */
+    unsigned format_max;       /* command format up to which this node goes; 0: all it knows. For tests of upgrades */
     uint64_t disk_reserve_bytes; /* free space below which new mail is refused and leadership given away */
     /* Called (core thread) on events; must not block. */
     void *arg;
     void (*mailbox_changed)(void *arg, uint64_t mailbox, uint64_t account); /* applier thread */
     void (*cluster_changed)(void *arg);                                     /* applier thread */
+    void (*queue_changed)(void *arg); /* applier thread: the queue may have work (store_events) */
     void (*fatal)(void *arg, int status, const char *why); /* storage or invariant trouble: end the process now */
 };
 
@@ -160,6 +163,13 @@ struct replication_now {
     uint64_t proposals, entries, forwards, elections, read_barriers, transfers, oldest_write_ms;
     int role;
     int refused; /* why the members do not let this node in (a used or expired join token …); 0: nobody said so */
+    /* Steady clock: when this node last knew itself in touch with a working majority. As leader: when a majority of the
+     * voters had been heard from; else: when the leader was. 0: never. */
+    int64_t contact_ms;
+    uint64_t boot; /* the number of this start: higher than those before */
+    /* As leader, and in touch itself: members not heard from for dead_after_ms, or whose address refuses connections. */
+    unsigned dead_n;
+    uint64_t dead[REPLICATION_MEMBERS_MAX];
 };
 void replication_now(struct replication *r, struct replication_now *n_r);
 /* Serves no new client; gives leadership away. */

@@ -501,6 +501,7 @@ void replication_now(struct replication *r, struct replication_now *n_r)
     }
     n_r->id = r->identity.node_id;
     n_r->cluster_id = r->identity.cluster_id;
+    n_r->boot = r->boot;
     n_r->applied = applier_applied(r->applier);
     n_r->missing = blob_missing_count(r->blobs);
 }

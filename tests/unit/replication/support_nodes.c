@@ -310,11 +310,12 @@ static void now(void)
     replication_now(node.r, &n);
     dprintf(node.fd,
             "leader=%d has_leader=%d syncing=%d full=%d id=%llu lead=%llu term=%llu applied=%llu missing=%llu role=%d "
-            "proposals=%llu entries=%llu transfers=%llu refused=%d\n",
+            "proposals=%llu entries=%llu transfers=%llu refused=%d contact_age=%lld boot=%llu dead=%u dead_id=%llu\n",
             n.is_leader, n.has_leader, n.syncing, n.disk_full, (unsigned long long)n.id, (unsigned long long)n.leader,
             (unsigned long long)n.term, (unsigned long long)n.applied, (unsigned long long)n.missing, n.role,
             (unsigned long long)n.proposals, (unsigned long long)n.entries, (unsigned long long)n.transfers,
-            -n.refused);
+            -n.refused, (long long)(clock_steady_ms() - n.contact_ms), (unsigned long long)n.boot, n.dead_n,
+            (unsigned long long)(n.dead_n ? n.dead[0] : 0));
 }
 
 static void read_wait(int ms)
@@ -342,7 +343,8 @@ static void state_time(void)
 {
     struct store_position p;
     store_position(node.store, &p);
-    dprintf(node.fd, "ok ahead_s=%lld\n", (long long)((p.time_ms - clock_wall_ms()) / 1000 + clock_ahead_s));
+    dprintf(node.fd, "ok ahead_s=%lld format=%u\n", (long long)((p.time_ms - clock_wall_ms()) / 1000 + clock_ahead_s),
+            p.format);
 }
 
 static void answer(int rc)
@@ -418,6 +420,7 @@ static void node_open(void)
                                     .listen = node.listen,
                                     .advertise = node.listen,
                                     .election_ms = node.c->election_ms,
+                                    .format_max = node.c->format_max[node.i],
                                     .snapshot_threshold = node.c->threshold,
                                     .snapshot_trailing = node.c->trailing,
                                     .replace_after_ms = node.c->replace_after_ms,

@@ -15,6 +15,7 @@ struct test_cluster {
     int port; /* node i listens on port + 2 i, and one above */
     unsigned threshold, trailing, replace_after_ms, election_ms;
     uint64_t reserve[TEST_NODES_MAX];      /* disk_reserve_bytes */
+    unsigned format_max[TEST_NODES_MAX];   /* as an earlier build; 0: this one */
     int64_t clock_ahead_s[TEST_NODES_MAX]; /* of node i's wall clock, at its next start */
     pid_t pid[TEST_NODES_MAX];
     int fd[TEST_NODES_MAX];
