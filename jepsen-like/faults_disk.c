@@ -63,6 +63,7 @@ static void flip_bodies(struct nemesis *n)
  * were in space not used), it says so and ends; then its operator makes it anew. */
 static void flip_log(struct nemesis *n)
 {
+    nemesis_whole(n);
     nemesis_kill(n, n->victim = nemesis_node(n));
     unsigned flipped = damage_log(node_data(n->victim), 3, &n->rng);
     say("  %u bits flipped in n%u's log", flipped, n->victim);

@@ -46,6 +46,7 @@ static void replace(struct nemesis *n)
 
 static void replace_begin(struct nemesis *n)
 {
+    nemesis_whole(n);
     nemesis_kill(n, n->victim = nemesis_node(n));
 }
 

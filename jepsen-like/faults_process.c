@@ -85,7 +85,7 @@ static bool version_is(unsigned node, const char *version)
         if (cluster_version(node, told, sizeof told) && strcmp(told, version) == 0)
             return true;
     }
-    say("FOUND n%u runs version %s by mailctl status, and should run %s", node, told, version);
+    say("FOUND n%u runs version \"%s\" by mailctl status, and should run %s", node, told, version);
     return false;
 }
 
@@ -97,8 +97,7 @@ static void upgrade_rolling(struct nemesis *n)
     unsigned order[NODES_MAX];
     char version[64];
     next = !next;
-    for (uint64_t end = now_ns() + RECOVERY_MAX_MS * NS_PER_MS; !cluster_well() && now_ns() < end;)
-        nemesis_wait(20);
+    nemesis_whole(n);
     unsigned refused = refusals_count();
     size_t ops = history_count();
     refusals_say(true);

@@ -9,7 +9,7 @@
 
 static const struct fault_list *const lists[] = {&faults_of_processes, &faults_of_network, &faults_of_members,
                                                  &faults_of_disks};
-enum { LISTS = sizeof lists / sizeof lists[0], FAULTS_MAX = 64 };
+enum { LISTS = sizeof lists / sizeof lists[0], FAULTS_MAX = 64, WHOLE_MAX_MS = 120000 };
 
 /* ---- what faults are made with ---- */
 
@@ -59,6 +59,22 @@ void nemesis_wait(unsigned ms)
 {
     for (uint64_t end = now_ns() + ms * NS_PER_MS; now_ns() < end; sleep_ms(20))
         nodes_supervise();
+}
+
+void nemesis_whole(struct nemesis *n)
+{
+    unsigned voters[NODES_MAX];
+    uint64_t start = now_ns(), end = start + WHOLE_MAX_MS * NS_PER_MS;
+    while (!cluster_well() || cluster_voters(voters) < nodes_voters()) {
+        if (now_ns() > end) {
+            say("FOUND not all members are well and %u of them vote within %d ms", nodes_voters(), WHOLE_MAX_MS);
+            n->r->late++;
+            return;
+        }
+        nemesis_wait(50);
+    }
+    if (now_ns() - start > NS_PER_S)
+        say("  whole again after %llu ms", (unsigned long long)((now_ns() - start) / NS_PER_MS));
 }
 
 void nemesis_nothing(struct nemesis *n)

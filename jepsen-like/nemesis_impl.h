@@ -41,6 +41,9 @@ unsigned nemesis_majority(struct nemesis *n, unsigned nodes[NODES_MAX]);
 void nemesis_kill(struct nemesis *n, unsigned node);
 void nemesis_start_killed(struct nemesis *n);
 void nemesis_wait(unsigned ms);
+/* Waits until all members are well and enough of them vote. Before a node loses its data for good: a cluster that has
+ * two voters, while a third one still fetches bodies, does not survive that, and does not promise to. */
+void nemesis_whole(struct nemesis *n);
 void nemesis_nothing(struct nemesis *n);
 
 #endif

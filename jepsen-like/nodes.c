@@ -49,6 +49,11 @@ unsigned nodes_count(void)
     return all.o.n;
 }
 
+unsigned nodes_voters(void)
+{
+    return all.o.voters;
+}
+
 const char *node_disk(unsigned node)
 {
     return all.nodes[node].disk;

@@ -25,6 +25,7 @@ void nodes_start(const struct nodes_options *o);
 /* Kills them and waits. */
 void nodes_end(void);
 unsigned nodes_count(void);
+unsigned nodes_voters(void); /* as many as the cluster shall have */
 
 void node_start(unsigned node);
 /* SIGKILL, SIGTERM, SIGSTOP, SIGCONT; nothing when it does not run. */
