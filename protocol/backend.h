@@ -160,6 +160,7 @@ enum {
     RECIPIENT_ACCOUNTS_MAX = 64,
     RECIPIENT_FOREIGN_BYTES = 8192,
     DELIVERY_ACCOUNTS_MAX = 1000, /* of one WRITE_DELIVER; the store refuses more */
+    DELIVERY_FOREIGN_MAX = 1000,  /* recipients elsewhere, likewise */
 };
 struct recipient {
     enum recipient_kind kind;
@@ -258,7 +259,8 @@ struct backend_ops {
     void (*unwatch)(struct backend *b, struct backend_watch *w);
     /* Immediate. address without angle brackets. */
     void (*recipient)(struct backend *b, struct slice address, struct recipient *r);
-    /* May this account send as that address (MAIL FROM, From)? Immediate; a refusal is asked again after `sync`. */
+    /* May this account send as that address (MAIL FROM, From)? Immediate; a refusal is asked again after `sync`. NULL: a
+     * backend without a queue: nothing is sent elsewhere, and nobody is asked. */
     bool (*sender_allowed)(struct backend *b, uint64_t account, struct slice address);
     /* May a new message of this size be taken now? 0; ERR_NOSPACE (disk reserve reached), ERR_BUSY (too much in flight). */
     int (*admit)(struct backend *b, uint64_t size);

@@ -16,6 +16,7 @@ static void auth_refused(struct smtp *m, int code, const char *enhanced, const c
 static void auth_succeeded(struct smtp *m)
 {
     m->authenticated = true;
+    m->account = m->auth.account;
     snprintf(m->session.user, sizeof(m->session.user), "%s", m->auth.address);
     log_event(LOG_INFO, "login", LOG_S("session", m->session.peer.id), LOG_S("user", m->session.user),
               LOG_S("client", m->session.peer.address));

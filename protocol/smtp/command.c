@@ -24,7 +24,7 @@ static void ehlo_lines(struct smtp *m)
 
     buf_printf(out, "250-%s\r\n250-PIPELINING\r\n250-SIZE %zu\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-CHUNKING\r\n",
                m->session.peer.local_name, m->limits->message_max);
-    buf_append_str(out, "250-BINARYMIME\r\n250-ENHANCEDSTATUSCODES\r\n");
+    buf_append_str(out, "250-BINARYMIME\r\n250-ENHANCEDSTATUSCODES\r\n250-DSN\r\n");
     if (!m->session.peer.tls && m->session.peer.tls_available)
         buf_append_str(out, "250-STARTTLS\r\n");
     if (smtp_offers_auth(m))

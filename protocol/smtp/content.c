@@ -5,6 +5,7 @@ void smtp_content_begin(struct smtp_content *c, size_t max, bool binary)
     buf_clear(&c->body);
     c->max = max;
     c->binary = binary;
+    c->eight = false;
     c->faults = 0;
     c->state = CONTENT_LINE_START;
 }
@@ -20,16 +21,33 @@ static void fault(struct smtp_content *c, enum smtp_fault f)
     buf_clear(&c->body);
 }
 
+static bool has_eight(const uint8_t *p, size_t n)
+{
+    uint64_t word;
+    uint8_t bits = 0;
+
+    for (; n >= sizeof(word); p += sizeof(word), n -= sizeof(word)) {
+        memcpy(&word, p, sizeof(word));
+        if (word & 0x8080808080808080)
+            return true;
+    }
+    while (n > 0)
+        bits |= p[--n];
+    return bits & 0x80;
+}
+
 static void put(struct smtp_content *c, const uint8_t *p, size_t n)
 {
     if (c->faults != 0 || n == 0)
         return;
-    if (n > c->max - buf_len(&c->body))
+    if (n > c->max - buf_len(&c->body)) {
         fault(c, SMTP_FAULT_TOOBIG);
-    else if (!c->binary && memchr(p, 0, n))
+    } else if (!c->binary && memchr(p, 0, n)) {
         fault(c, SMTP_FAULT_NUL);
-    else
+    } else {
+        c->eight = c->eight || has_eight(p, n);
         buf_append(&c->body, p, n);
+    }
 }
 
 /* Lines from p on, as many as need no look at their first octet. Returns the octets taken. */

@@ -28,6 +28,7 @@ struct smtp_content {
     struct buf body; /* the message; empty after a fault */
     size_t max;      /* octets of it */
     bool binary;     /* BODY=BINARYMIME: any octets (BDAT only) */
+    bool eight;      /* octets above 127 were met */
     unsigned faults; /* SMTP_FAULT_* */
     enum smtp_content_state state;
 };

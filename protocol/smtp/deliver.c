@@ -3,6 +3,8 @@
 
 #include "node/base/log.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* ---- DATA ---- */
@@ -34,7 +36,7 @@ void smtp_data_run(struct smtp *m, struct slice arg)
         smtp_reply(m, 501, "5.5.4", "DATA takes no argument");
         return;
     }
-    if (m->tx.binary || m->tx.chunked) {
+    if (m->tx.params.binary || m->tx.chunked) {
         smtp_reply(m, 503, "5.5.1", "Use BDAT for this message");
         return;
     }
@@ -45,11 +47,15 @@ void smtp_data_run(struct smtp *m, struct slice arg)
     smtp_mode_set(m, SMTP_MODE_DATA);
 }
 
-/* The same reply for the message, or with LMTP for each recipient (RFC 2033 4.2). */
-static void message_refuse(struct smtp *m, int code, const char *enhanced, const char *text)
+void smtp_message_refuse(struct smtp *m, int code, const char *enhanced, const char *format, ...)
 {
     size_t n = m->kind == SMTP_LMTP ? m->tx.recipient_n : 1;
+    char text[512 + SMTP_ADDRESS_MAX];
+    va_list args;
 
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
     for (size_t i = 0; i < n; i++)
         smtp_reply(m, code, enhanced, "%s", text);
     smtp_transaction_reset(m);
@@ -61,11 +67,11 @@ static bool content_accepted(struct smtp *m)
     unsigned faults = m->content.faults;
 
     if (faults & SMTP_FAULT_BARE)
-        message_refuse(m, 550, "5.6.0", "Message has a CR or LF that is not part of a CRLF");
+        smtp_message_refuse(m, 550, "5.6.0", "Message has a CR or LF that is not part of a CRLF");
     else if (faults & SMTP_FAULT_NUL)
-        message_refuse(m, 550, "5.6.0", "Message has a NUL octet");
+        smtp_message_refuse(m, 550, "5.6.0", "Message has a NUL octet");
     else if (faults & SMTP_FAULT_TOOBIG)
-        message_refuse(m, 552, "5.3.4", "Message is too big");
+        smtp_message_refuse(m, 552, "5.3.4", "Message is too big");
     return faults == 0;
 }
 
@@ -101,7 +107,7 @@ static bool chunk_allowed(struct smtp *m)
     if (!m->tx.chunked) {
         if (!admitted(m))
             return false;
-        smtp_content_begin(&m->content, m->limits->message_max, m->tx.binary);
+        smtp_content_begin(&m->content, m->limits->message_max, m->tx.params.binary);
         m->tx.chunked = true;
     }
     return true;
@@ -191,10 +197,11 @@ void smtp_deliver_free(struct smtp *m)
     m->target_n = 0;
 }
 
-static void header_add(struct smtp *m, const struct smtp_header_facts *facts, struct buf *out)
+static void header_add(struct smtp *m, struct buf *out)
 {
     int64_t now = smtp_now_ms(m);
-    struct smtp_with with = {m->kind == SMTP_LMTP, m->extended, m->tx.utf8, m->session.peer.tls, m->authenticated};
+    struct smtp_with with = {m->kind == SMTP_LMTP, m->extended, m->tx.params.utf8, m->session.peer.tls,
+                             m->authenticated};
     char name[16];
 
     smtp_with_name(&with, name);
@@ -205,22 +212,32 @@ static void header_add(struct smtp *m, const struct smtp_header_facts *facts, st
                                .for_only = m->tx.recipient_n == 1 ? m->tx.recipients[0].address : NULL,
                                .now_ms = now};
     smtp_return_path_write(m->tx.sender, out);
+    m->skip = (unsigned)buf_len(out);
     smtp_received_write(&trace, out);
     if (m->kind != SMTP_SUBMISSION) /* RFC 6409 8: only a submission server completes a message */
         return;
-    if (!facts->date)
+    if (!m->facts.date)
         smtp_date_field_write(now, out);
-    if (!facts->message_id)
+    if (!m->facts.message_id)
         smtp_message_id_write(now, m->session.peer.local_name, out);
 }
 
+static bool has_eight(struct slice s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] >= 0x80)
+            return true;
+    return false;
+}
+
 /* Our header and the message in one piece; the copy that was gathered is freed. */
-static void body_make(struct smtp *m, const struct smtp_header_facts *facts)
+static void body_make(struct smtp *m)
 {
     struct buf header = {0};
     struct slice content = buf_slice(&m->content.body);
 
-    header_add(m, facts, &header);
+    header_add(m, &header);
+    m->eight = m->content.eight || has_eight(slice_from(buf_slice(&header), m->skip));
     m->message.body = bytes_new(buf_len(&header) + content.n);
     memcpy(m->message.body->p, buf_slice(&header).p, buf_len(&header));
     if (content.n > 0)
@@ -245,6 +262,10 @@ static struct verdict verdict_of(int status)
         return (struct verdict){552, "5.3.4", "Message is too big"};
     case ERR_NOTFOUND:
         return (struct verdict){450, "4.2.0", "Mailbox went away, try again"};
+    case ERR_BUSY: /* only when it goes elsewhere */
+        return (struct verdict){450, "4.7.1", "Too many recipients in an hour, try again later"};
+    case ERR_VERSION:
+        return (struct verdict){451, "4.3.2", "Mail to other servers waits for an upgrade to end, try again later"};
     default:
         return (struct verdict){451, "4.3.0", "Cannot store mail now, try again later"};
     }
@@ -298,12 +319,14 @@ static void outcomes_reply(struct smtp *m, int status)
     const struct smtp_transaction *t = &m->tx;
 
     if (m->kind != SMTP_LMTP) {
-        outcome_reply(m, status ? status : status_of_accounts(m, t->accounts, t->account_n), NULL);
+        bool queued = t->foreign_n > 0; /* and a retry would queue it twice */
+        outcome_reply(m, status || queued ? status : status_of_accounts(m, t->accounts, t->account_n), NULL);
         return;
     }
     for (size_t i = 0; i < t->recipient_n; i++) {
         const struct smtp_recipient *r = &t->recipients[i];
-        outcome_reply(m, status ? status : status_of_accounts(m, t->accounts + r->first, r->n), r->address);
+        bool decided = status != 0 || r->foreign;
+        outcome_reply(m, decided ? status : status_of_accounts(m, t->accounts + r->first, r->n), r->address);
     }
 }
 
@@ -317,8 +340,10 @@ static void deliver_done(struct backend_op *op)
         failures_log(m);
     log_event(op->status == 0 ? LOG_INFO : LOG_WARN, "message in", LOG_S("session", m->session.peer.id),
               LOG_S("id", m->tx.id), LOG_S("from", m->tx.sender), LOG_S("to", m->tx.recipients[0].address),
-              LOG_U("recipients", m->tx.recipient_n), LOG_U("size", m->message.body->n), LOG_E("status", op->status));
-    if (op->status == ERR_TIMEOUT) /* it may be stored or not: as if the connection were lost (RFC 5321 3.8, RFC 1047) */
+              LOG_U("recipients", m->tx.recipient_n), LOG_U("foreign", m->tx.foreign_n),
+              LOG_U("size", m->message.body->n), LOG_E("status", op->status));
+    if (op->status ==
+        ERR_TIMEOUT) /* it may be stored or not: as if the connection were lost (RFC 5321 3.8, RFC 1047) */
         smtp_close_with(m, "4.4.0", "Not known whether the message is stored, closing");
     else
         outcomes_reply(m, op->status);
@@ -328,17 +353,12 @@ static void deliver_done(struct backend_op *op)
     m->session.host->wake(m->session.host);
 }
 
-void smtp_deliver(struct smtp *m)
+static void deliver_start(struct smtp *m)
 {
-    struct smtp_header_facts facts;
+    const struct smtp_transaction *t = &m->tx;
 
-    smtp_header_look(buf_slice(&m->content.body), &facts);
-    if (facts.received > m->limits->received_max) { /* RFC 5321 6.3 */
-        message_refuse(m, 554, "5.4.6", "Too many hops: this is a mail loop");
-        return;
-    }
     targets_make(m);
-    body_make(m, &facts);
+    body_make(m);
     m->message.internal_ms = smtp_now_ms(m);
     m->write = (struct write){.op = {.done = deliver_done, .owner = m},
                               .kind = WRITE_DELIVER,
@@ -346,9 +366,73 @@ void smtp_deliver(struct smtp *m)
                               .message_n = 1,
                               .accounts = m->targets,
                               .account_n = (unsigned)m->target_n,
-                              .sender = slice_str(m->tx.sender),
-                              .account_status = m->target_status};
-    smtp_mode_set(m, SMTP_MODE_WAIT);
+                              .account_status = m->target_status,
+                              .sender = slice_str(t->sender),
+                              .foreign = t->foreign,
+                              .foreign_n = (unsigned)t->foreign_n,
+                              .submitter = smtp_submits(m) ? m->account : 0,
+                              .skip = m->skip,
+                              .utf8 = t->params.utf8,
+                              .eight = m->eight,
+                              .binary = t->params.binary,
+                              .ret_full = t->params.ret_full,
+                              .ret_headers = t->params.ret_headers,
+                              .envid = t->params.envid,
+                              .session = slice_str(t->id)};
+    if (m->mode != SMTP_MODE_WAIT)
+        smtp_mode_set(m, SMTP_MODE_WAIT);
     session_op_begin(&m->session);
     m->session.backend->ops->write(m->session.backend, &m->write);
+}
+
+/* ---- who wrote it ---- */
+
+static void author_rechecked(struct backend_op *op);
+
+/* status: how the recheck ended, when it was one. */
+static void author_decide(struct smtp *m, bool rechecked, int status)
+{
+    char address[SMTP_ADDRESS_MAX + 1];
+
+    switch (smtp_author_check(m, buf_slice(&m->content.body), address)) {
+    case SMTP_AUTHOR_OK:
+        deliver_start(m);
+        break;
+    case SMTP_AUTHOR_NONE:
+        smtp_message_refuse(m, 550, "5.6.0", "Message has no address in From");
+        break;
+    case SMTP_AUTHOR_MANY:
+        smtp_message_refuse(m, 550, "5.6.0", "Message has too many addresses in From and Sender");
+        break;
+    case SMTP_AUTHOR_FOREIGN:
+        if (!rechecked) /* this node may be a moment behind, as with recipients */
+            smtp_sync(m, author_rechecked);
+        else if (status != 0)
+            smtp_message_refuse(m, 451, "4.3.0", "<%s> cannot be checked now, try again later", address);
+        else
+            smtp_message_refuse(m, 550, "5.7.1", "<%s> in the header is not an address of %s", address,
+                                m->session.user);
+        break;
+    }
+}
+
+static void author_rechecked(struct backend_op *op)
+{
+    struct smtp *m = op->owner;
+
+    if (!session_op_end(&m->session))
+        return;
+    author_decide(m, true, op->status);
+    m->session.host->wake(m->session.host);
+}
+
+void smtp_deliver(struct smtp *m)
+{
+    smtp_header_look(buf_slice(&m->content.body), &m->facts);
+    if (m->facts.received > m->limits->received_max) /* RFC 5321 6.3 */
+        smtp_message_refuse(m, 554, "5.4.6", "Too many hops: this is a mail loop");
+    else if (smtp_submits(m))
+        author_decide(m, false, 0);
+    else
+        deliver_start(m);
 }

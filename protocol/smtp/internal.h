@@ -19,11 +19,14 @@
 #include "protocol/smtp/content.h"
 #include "protocol/smtp/path.h"
 #include "protocol/smtp/trace.h"
+#include "protocol/smtp/xtext.h"
 
 enum {
     SMTP_LINE_MAX = 2048,         /* octets of a command line (RFC 5321 4.5.3.1.4 and extensions) */
     SMTP_AUTH_LINE_MAX = 12288,   /* RFC 4954 4 */
     SMTP_IDLE_MS = 5 * 60 * 1000, /* RFC 5321 4.5.3.2.7 */
+    SMTP_REFUSED_MAX = 20,        /* recipients of a session that are refused for good: more is guessing */
+    SMTP_AUTHORS_MAX = 100,       /* addresses in From and Sender of a submission */
 };
 
 enum smtp_mode {
@@ -38,12 +41,26 @@ enum smtp_mode {
 struct smtp_recipient {
     char *address;   /* in the transaction's arena */
     size_t first, n; /* its accounts in smtp_transaction.accounts */
+    bool foreign;    /* it leads elsewhere, too */
+};
+
+/* Parameters of MAIL and RCPT; texts in their plain form (xtext.h). */
+struct smtp_mail_params {
+    bool utf8, binary;
+    uint64_t size;
+    bool ret_full, ret_headers; /* RFC 3461 4.3 */
+    struct slice envid;         /* in the transaction's arena */
+};
+struct smtp_rcpt_params {
+    uint32_t notify;
+    size_t orcpt_n; /* 0: none given */
+    char orcpt[SMTP_ORCPT_MAX];
 };
 
 /* From MAIL to the reply after the data (RFC 5321 3.3). */
 struct smtp_transaction {
     bool open; /* MAIL was accepted */
-    bool utf8, binary;
+    struct smtp_mail_params params;
     bool chunked; /* a BDAT was accepted */
     char *sender;
     struct arena arena;
@@ -51,6 +68,8 @@ struct smtp_transaction {
     size_t recipient_n, recipient_cap;
     uint64_t *accounts; /* of all recipients, in their order; an account may be there more than once */
     size_t account_n, account_cap;
+    struct foreign_recipient *foreign; /* for the queue, each address once; texts in the arena */
+    size_t foreign_n, foreign_cap;
     char id[SMTP_ID_MAX];
 };
 
@@ -62,8 +81,9 @@ struct smtp {
     bool shutdown; /* say 421 when the command under way is done */
     bool extended; /* EHLO or LHLO, not HELO */
     bool authenticated;
+    uint64_t account;               /* authenticated: whose it is */
     char helo[SMTP_DOMAIN_MAX + 1]; /* "": none yet */
-    unsigned bad_commands, auth_tries;
+    unsigned bad_commands, auth_tries, refused;
     uint64_t transactions;
     struct line_reader line;
 
@@ -75,12 +95,17 @@ struct smtp {
     struct sasl sasl;
     struct backend_auth auth;
 
+    struct backend_sync sync; /* WAIT before a refusal of a sender */
+
     /* WAIT for the delivery */
     struct write write;
     struct write_message message;
     uint64_t *targets; /* sorted, each account once */
     int *target_status;
     size_t target_n;
+    struct smtp_header_facts facts;
+    unsigned skip; /* octets of our Return-Path */
+    bool eight;    /* what goes out has octets above 127 */
 };
 
 static inline struct smtp *smtp_of(struct session *s)
@@ -120,10 +145,26 @@ void smtp_auth_run(struct smtp *m, struct slice arg);
 /* The client's next line of an AUTH exchange. */
 void smtp_auth_line(struct smtp *m, struct slice line);
 
+/* Each replies and returns false when they are not to be had. MAIL's go to the transaction. */
+bool smtp_mail_params_take(struct smtp *m, struct slice in);
+bool smtp_rcpt_params_take(struct smtp *m, struct slice in, struct smtp_rcpt_params *r);
+
+/* ---- who may send as whom (sender.c): submissions only, all else may ---- */
+bool smtp_submits(const struct smtp *m); /* logged in on submission, and the backend has a queue */
+bool smtp_sender_allowed(struct smtp *m, struct slice address);
+/* What From and Sender of a message say. FOREIGN: address_r is not one of the account's. */
+enum smtp_author { SMTP_AUTHOR_OK, SMTP_AUTHOR_NONE, SMTP_AUTHOR_MANY, SMTP_AUTHOR_FOREIGN };
+enum smtp_author smtp_author_check(struct smtp *m, struct slice message, char address_r[SMTP_ADDRESS_MAX + 1]);
+/* Runs done (op->owner: m) when this node knows what was true when it was called. Mode WAIT meanwhile. */
+void smtp_sync(struct smtp *m, void (*done)(struct backend_op *op));
+
 /* Message octets in DATA and CHUNK; returns the octets taken. */
 size_t smtp_data_input(struct smtp *m, struct slice in);
 size_t smtp_chunk_input(struct smtp *m, struct slice in);
 
+/* The same reply for the message, or with LMTP for each recipient (RFC 2033 4.2); ends the transaction. */
+void smtp_message_refuse(struct smtp *m, int code, const char *enhanced, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 /* The message is complete and without fault: delivers it to all recipients in one write and replies. */
 void smtp_deliver(struct smtp *m);
 void smtp_deliver_free(struct smtp *m);

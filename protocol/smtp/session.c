@@ -78,6 +78,7 @@ void smtp_transaction_reset(struct smtp *m)
 
     mem_free(t->recipients);
     mem_free(t->accounts);
+    mem_free(t->foreign);
     arena_close(&t->arena);
     *t = (struct smtp_transaction){0};
     buf_clear(&m->content.body);

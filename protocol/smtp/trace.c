@@ -53,6 +53,14 @@ static void helo_write(const char *helo, struct buf *out)
     }
 }
 
+static bool is_ascii(const char *s)
+{
+    for (; *s; s++)
+        if ((uint8_t)*s >= 0x80)
+            return false;
+    return true;
+}
+
 void smtp_received_write(const struct smtp_trace *t, struct buf *out)
 {
     const struct session_peer *peer = t->peer;
@@ -64,7 +72,7 @@ void smtp_received_write(const struct smtp_trace *t, struct buf *out)
     if (peer->tls && peer->tls_version[0])
         buf_printf(out, "\r\n\t(using %s with cipher %s)", peer->tls_version, peer->tls_cipher);
     buf_printf(out, "\r\n\tby %s (Merlion) with %s id %s", peer->local_name, t->with, t->id);
-    if (t->for_only)
+    if (t->for_only && is_ascii(t->for_only))
         buf_printf(out, "\r\n\tfor <%s>", t->for_only);
     buf_append_str(out, ";\r\n\t");
     smtp_date_write(t->now_ms, out);

@@ -11,7 +11,8 @@ struct smtp_trace {
     const char *helo; /* as the client said it */
     const char *with; /* "ESMTPS", … (RFC 3848, RFC 6531 4.3) */
     const char *id;
-    const char *for_only; /* the recipient when there is exactly one, else NULL */
+    const char *for_only; /* the recipient when there is exactly one, else NULL; left out when it is not ASCII: the
+                             message would need SMTPUTF8 for it from here on (RFC 6531) */
     int64_t now_ms;
 };
 

@@ -180,6 +180,18 @@ static void op_recipient(struct backend *b, struct slice address, struct recipie
     }
 }
 
+static bool op_sender_allowed(struct backend *b, uint64_t account, struct slice address)
+{
+    struct fake_backend *fb = container_of(b, struct fake_backend, backend);
+    fb->asked_senders++;
+    if (fb->any_sender || slice_ieq(address, slice_str(fake_account_get(fb, account)->address)))
+        return true;
+    for (struct fake_sender *s = fb->senders; s != NULL; s = s->next)
+        if (s->account == account && slice_ieq(address, slice_str(s->address)))
+            return true;
+    return false;
+}
+
 static int op_admit(struct backend *b, uint64_t size)
 {
     (void)size;
@@ -202,6 +214,7 @@ static const struct backend_ops ops = {
     .watch = op_watch,
     .unwatch = op_unwatch,
     .recipient = op_recipient,
+    .sender_allowed = op_sender_allowed,
     .admit = op_admit,
     .auth_delay_ms = op_auth_delay,
 };
@@ -211,7 +224,8 @@ static const struct backend_ops ops = {
 struct fake_backend *fake_backend_new(void)
 {
     struct fake_backend *fb = mem_zalloc(sizeof *fb);
-    fb->backend.ops = &ops;
+    fb->ops = ops;
+    fb->backend.ops = &fb->ops;
     fb->now_ms = 1700000000000; /* 2023-11-14T22:13:20Z */
     fb->modseq = 1;
     fb->next_id = 1;
@@ -240,6 +254,31 @@ void fake_backend_address(struct fake_backend *fb, const char *address, enum rec
         a->to.accounts[i] = accounts[i];
     a->next = fb->addresses;
     fb->addresses = a;
+}
+
+void fake_backend_forward(struct fake_backend *fb, const char *address, const char *target)
+{
+    struct fake_address *a = fb->addresses;
+    while (a != NULL && strcmp(a->name, address) != 0)
+        a = a->next;
+    if (a == NULL) {
+        fake_backend_address(fb, address, RECIPIENT_LOCAL, NULL, 0);
+        a = fb->addresses;
+    }
+    size_t n = strlen(target) + 1;
+    ENSURE(a->to.foreign_bytes + n <= sizeof(a->to.foreign));
+    memcpy(a->to.foreign + a->to.foreign_bytes, target, n);
+    a->to.foreign_bytes += n;
+    a->to.foreign_n++;
+}
+
+void fake_backend_sender(struct fake_backend *fb, uint64_t account, const char *address)
+{
+    struct fake_sender *s = mem_zalloc(sizeof *s);
+    s->account = account;
+    s->address = mem_strdup(address);
+    s->next = fb->senders;
+    fb->senders = s;
 }
 
 void fake_backend_domain(struct fake_backend *fb, const char *domain)

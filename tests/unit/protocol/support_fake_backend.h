@@ -14,24 +14,30 @@ struct fake_account;
 struct fake_mailbox;
 struct fake_address;
 struct fake_content;
+struct fake_sender;
 
 struct fake_backend {
     struct backend backend; /* first: hand &fb->backend to a session */
+    struct backend_ops ops; /* what it points to: a test may take some away */
 
     /* Knobs. */
     bool newest_first;         /* completes the newest operation first instead of the oldest */
     bool held[FAKE_OPS];       /* operations of the kind wait */
     int fail_status[FAKE_OPS]; /* with fail_n > 0: the next fail_n operations of the kind end so, without effect */
     unsigned fail_n[FAKE_OPS];
-    int admit_status;      /* what admit() answers */
+    int admit_status; /* what admit() answers */
+    bool any_sender;  /* what sender_allowed() answers; else: only the account's own address and what was allowed */
     int64_t auth_delay_ms; /* what auth_delay_ms() answers */
     int64_t now_ms;        /* SAVEDATE of new messages */
 
     /* What happened. */
     unsigned calls[FAKE_OPS]; /* operations asked for, of each kind */
+    unsigned asked_senders;   /* calls of sender_allowed() */
     unsigned open_views;
-    unsigned watches; /* watched now */
-    struct buf trace; /* a line a write: "append INBOX 1\n" */
+    unsigned watches;     /* watched now */
+    struct buf trace;     /* a line a write: "append INBOX 1\n"; of DELIVER also what the queue gets */
+    struct bytes *queued; /* the last body with recipients elsewhere */
+    size_t queued_skip;
 
     /* Inside. */
     struct fake_call *first, *last;
@@ -39,6 +45,7 @@ struct fake_backend {
     struct fake_mailbox *mailboxes; /* newest first */
     struct fake_address *addresses;
     struct fake_content *contents;
+    struct fake_sender *senders;
     struct backend_watch *watch;
     uint64_t modseq, next_id;
 };
@@ -52,6 +59,10 @@ void fake_backend_quota(struct fake_backend *fb, uint64_t account, uint64_t byte
 /* Makes an address resolve to this. */
 void fake_backend_address(struct fake_backend *fb, const char *address, enum recipient_kind kind,
                           const uint64_t *accounts, unsigned n);
+/* An alias that leads elsewhere: adds a target to what the address resolves to. */
+void fake_backend_forward(struct fake_backend *fb, const char *address, const char *target);
+/* The account may send as that address, too. */
+void fake_backend_sender(struct fake_backend *fb, uint64_t account, const char *address);
 /* The domain is ours: other addresses in it are RECIPIENT_UNKNOWN instead of RECIPIENT_FOREIGN. */
 void fake_backend_domain(struct fake_backend *fb, const char *domain);
 

@@ -173,6 +173,12 @@ void fake_state_free(struct fake_backend *fb)
         mem_free(a->name);
         mem_free(a);
     }
+    for (struct fake_sender *s = fb->senders, *next; s != NULL; s = next) {
+        next = s->next;
+        mem_free(s->address);
+        mem_free(s);
+    }
+    bytes_unref(&fb->queued);
     for (struct fake_content *c = fb->contents, *next; c != NULL; c = next) {
         next = c->next;
         bytes_unref(&c->body);

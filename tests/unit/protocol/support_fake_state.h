@@ -47,6 +47,12 @@ struct fake_address {
     struct recipient to;
 };
 
+struct fake_sender {
+    struct fake_sender *next;
+    uint64_t account;
+    char *address;
+};
+
 struct fake_account *fake_account_by_address(struct fake_backend *fb, struct slice address);
 struct fake_account *fake_account_get(struct fake_backend *fb, uint64_t id);
 struct fake_content *fake_content_find(struct fake_backend *fb, const struct body_hash *hash);

@@ -14,10 +14,36 @@ static uint64_t keyword_bits(struct fake_mailbox *m, const struct slice *names, 
     return bits;
 }
 
+/* "queue from joe@b.test by 1: ann@a.test[rfc822;x]2 …" and what is true of the item. */
+static void deliver_foreign(struct fake_backend *fb, struct write *w)
+{
+    buf_printf(&fb->trace, "queue from <%.*s> by %llu:", (int)w->sender.n, (const char *)w->sender.p,
+               (unsigned long long)w->submitter);
+    for (unsigned i = 0; i < w->foreign_n; i++) {
+        const struct foreign_recipient *r = &w->foreign[i];
+        buf_printf(&fb->trace, " %.*s", (int)r->address.n, (const char *)r->address.p);
+        if (r->orcpt.n > 0)
+            buf_printf(&fb->trace, "[%.*s]", (int)r->orcpt.n, (const char *)r->orcpt.p);
+        if (r->notify != 0)
+            buf_printf(&fb->trace, "%u", r->notify);
+    }
+    buf_printf(&fb->trace, "%s%s%s%s%s", w->utf8 ? " utf8" : "", w->eight ? " eight" : "", w->binary ? " binary" : "",
+               w->ret_full ? " full" : "", w->ret_headers ? " headers" : "");
+    if (w->envid.n > 0)
+        buf_printf(&fb->trace, " envid=%.*s", (int)w->envid.n, (const char *)w->envid.p);
+    buf_append_str(&fb->trace, "\n");
+    ENSURE(w->skip <= w->messages[0].body->n);
+    bytes_unref(&fb->queued);
+    fb->queued = bytes_ref(w->messages[0].body);
+    fb->queued_skip = w->skip;
+}
+
 static int write_deliver(struct fake_backend *fb, struct write *w)
 {
     struct write_message *msg = &w->messages[0];
     buf_printf(&fb->trace, "deliver %u\n", w->account_n);
+    if (w->foreign_n > 0)
+        deliver_foreign(fb, w);
     for (unsigned i = 0; i < w->account_n; i++) {
         struct fake_mailbox *m = fake_mailbox_named(fb, w->accounts[i], SLICE_LITERAL("INBOX"));
         int status = m == NULL ? ERR_NOTFOUND : over_quota(fb, w->accounts[i], msg->body->n) ? ERR_QUOTA : 0;
