@@ -22,7 +22,13 @@ int qx_format(struct fx *f, uint32_t format)
 
 void qx_open(struct qx *q)
 {
+    qx_open_logged(q, NULL);
+}
+
+void qx_open_logged(struct qx *q, struct buf *log)
+{
     fx_open(&q->f);
+    q->f.log = log;
     q->start_ms = q->f.time_ms;
     assert_int_equal(qx_format(&q->f, 2), 0);
     assert_int_equal(fx_domain(&q->f, "x.org", NULL), 0);

@@ -10,9 +10,10 @@
 struct qx {
     struct fx f;
     int64_t start_ms;
-    char text[8192];
+    char text[65536];
 };
 void qx_open(struct qx *q);
+void qx_open_logged(struct qx *q, struct buf *log); /* each command is put into the log, too */
 void qx_close(struct qx *q);
 int qx_format(struct fx *f, uint32_t format);
 
