@@ -13,11 +13,23 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SYNC_MIN_US = 40, SYNC_CALM_US = 400, STALL_MIN_MS = 1000, STALL_MAX_MS = 4000 };
+enum {
+    SYNC_MIN_US = 40,
+    SYNC_CALM_US = 400,
+    SLOW_EVERY = 16,
+    SLOW_TIMES = 16,
+    STALL_MIN_MS = 1000,
+    STALL_MAX_MS = 4000
+};
 
 static char root[400], dirs[SIM_HOSTS_MAX][420];
 static struct sim_disk_faults faults[SIM_HOSTS_MAX];
 static uint64_t steps, trash;
+static struct watch {
+    unsigned left;
+    sim_fn *fn;
+    void *arg;
+} watches[SIM_HOSTS_MAX];
 
 uint64_t disk_step(void)
 {
@@ -37,10 +49,26 @@ void sim_disk_faults(struct sim_host *h, const struct sim_disk_faults *f)
     faults[host] = f ? *f : (struct sim_disk_faults){0};
 }
 
+void sim_disk_watch(struct sim_host *h, unsigned n, sim_fn *fn, void *arg)
+{
+    watches[sim_host_index(h)] = (struct watch){n, fn, arg};
+}
+
+void disk_point(unsigned host)
+{
+    struct watch *w = &watches[host];
+    if (w->left == 0 || --w->left > 0)
+        return;
+    sim_trace("disk %u: now", host);
+    w->fn(w->arg);
+}
+
 int64_t disk_sync_us(unsigned host)
 {
     const struct sim_disk_faults *f = &faults[host];
     unsigned most = f->sync_max_us > SYNC_MIN_US ? f->sync_max_us : SYNC_CALM_US;
+    if (sim_below(SLOW_EVERY) == 0)
+        most *= 1 + (unsigned)sim_below(SLOW_TIMES);
     if (sim_chance(f->stall_ppm))
         return (int64_t)sim_between(STALL_MIN_MS, STALL_MAX_MS) * SIM_MS;
     return (int64_t)sim_between(SYNC_MIN_US, most);
@@ -152,6 +180,7 @@ void sim_disk_wipe(struct sim_host *h)
 void sim_disk_crash(struct sim_host *h, bool power)
 {
     unsigned host = sim_host_index(h);
+    watches[host].left = 0;
     disk_lmdb_crash(host, power);
     disk_files_crash(host, power);
     disk_names_crash(host, power);

@@ -7,6 +7,7 @@
 /* ---- disk.c ---- */
 const struct sim_disk_faults *disk_faults(unsigned host);
 int64_t disk_sync_us(unsigned host);     /* how long the next sync takes */
+void disk_point(unsigned host);          /* a step: the host may crash in here, and this not return */
 bool disk_error(unsigned host);          /* this write or sync fails with EIO */
 unsigned disk_host_of(const char *path); /* whose folder it lies in; 0: nobody's */
 char *disk_trash_path(void);             /* a new one; mem_free */
@@ -33,6 +34,8 @@ void disk_fd_set(int fd, struct disk_node *n);
 
 /* ---- disk_name.c: what was done to folders and not synced ---- */
 void disk_name_made(const char *path);
+/* The file was synced: nearly every file system makes its name durable, too. */
+void disk_name_synced(const char *path);
 /* All changes in the folder up to that step are durable. */
 void disk_names_synced(const char *folder, uint64_t step);
 void disk_names_crash(unsigned host, bool power);

@@ -135,6 +135,15 @@ static int write_check(const struct disk_node *node, int fd, off_t at, size_t n)
     return 0;
 }
 
+static ssize_t written(const struct disk_node *node, ssize_t rc)
+{
+    int error = errno;
+    if (node)
+        disk_point(node->host);
+    errno = error;
+    return rc;
+}
+
 ssize_t __wrap_pwrite(int fd, const void *p, size_t n, off_t at);
 ssize_t __wrap_pwrite(int fd, const void *p, size_t n, off_t at)
 {
@@ -144,7 +153,7 @@ ssize_t __wrap_pwrite(int fd, const void *p, size_t n, off_t at)
         return fail(error);
     if (node && n)
         write_note(node, fd, at, n);
-    return __real_pwrite(fd, p, n, at);
+    return written(node, __real_pwrite(fd, p, n, at));
 }
 
 ssize_t __real_write(int fd, const void *p, size_t n);
@@ -158,7 +167,7 @@ ssize_t __wrap_write(int fd, const void *p, size_t n)
         return fail(error);
     if (node && n)
         write_note(node, fd, at, n);
-    return __real_write(fd, p, n);
+    return written(node, __real_write(fd, p, n));
 }
 
 ssize_t __real_pwritev(int fd, const struct iovec *iov, int n, off_t at);
@@ -174,7 +183,7 @@ ssize_t __wrap_pwritev(int fd, const struct iovec *iov, int n, off_t at)
         return fail(error);
     if (node && total)
         write_note(node, fd, at, total);
-    return __real_pwritev(fd, iov, n, at);
+    return written(node, __real_pwritev(fd, iov, n, at));
 }
 
 int __wrap_ftruncate(int fd, off_t size);
@@ -188,7 +197,7 @@ int __wrap_ftruncate(int fd, off_t size)
         write_note(node, fd, size, 0);
     else if (node)
         write_note(node, fd, st.st_size, 0);
-    return __real_ftruncate(fd, size);
+    return (int)written(node, __real_ftruncate(fd, size));
 }
 
 /* Reserves nothing: a tmpfs would fill the pages. */
@@ -218,6 +227,7 @@ static int sync_file(int fd)
     if (!node)
         return 0;
     uint64_t step = disk_step();
+    disk_point(node->host);
     sim_sleep(disk_sync_us(node->host));
     node = disk_fd(fd);
     if (!node)
@@ -226,7 +236,9 @@ static int sync_file(int fd)
         return fail(EIO);
     while (node->first && node->first->step < step)
         write_drop(node);
+    disk_name_synced(node->path);
     disk_names_synced(node->path, step);
+    disk_point(node->host);
     return 0;
 }
 

@@ -24,8 +24,10 @@ struct change {
     uint64_t step;
     char *path, *from; /* from: renamed */
     char *trash;       /* what was there before; may be NULL */
+    bool lonely;       /* syncing the file that was made does not make its name durable */
 };
 
+enum { LONELY_EVERY = 8 };
 static struct change *changes, **changes_last = &changes;
 
 static void change_add(enum change_kind kind, const char *path, const char *from, char *trash)
@@ -34,8 +36,10 @@ static void change_add(enum change_kind kind, const char *path, const char *from
     *c = (struct change){.kind = kind, .host = disk_host_of(path), .step = disk_step(), .trash = trash};
     c->path = mem_strdup(path);
     c->from = from ? mem_strdup(from) : NULL;
+    c->lonely = sim_below(LONELY_EVERY) == 0;
     *changes_last = c;
     changes_last = &c->next;
+    disk_point(c->host);
 }
 
 static void change_free(struct change *c)
@@ -123,6 +127,17 @@ void disk_names_synced(const char *folder, uint64_t step)
     }
     if (changes)
         changes_end(is_synced, &s);
+}
+
+static bool is_made(const struct change *c, const void *arg)
+{
+    return c->kind == MADE && !c->lonely && strcmp(c->path, arg) == 0;
+}
+
+void disk_name_synced(const char *path)
+{
+    if (changes)
+        changes_end(is_made, path);
 }
 
 static bool is_host(const struct change *c, const void *arg)

@@ -200,6 +200,7 @@ static void run_done(void *arg)
         first = !first && op != l->beside ? op : first;
     }
     ENSURE(first);
+    disk_point(host_of(l));
     if (run_fails(l, first))
         return;
     LIST_EACH(it, tmp, &l->disk->under_way)
@@ -214,6 +215,7 @@ static void run_done(void *arg)
         trace(l, "uv truncate work cb");
         trace(l, "uv truncate work cb ok");
     }
+    disk_point(host_of(l));
     post(l, run_answer, l);
 }
 
@@ -247,6 +249,7 @@ static void beside_done(void *arg)
         return;
     }
     l->beside->status = disk_error(host_of(l)) ? RAFT_IOERR : 0;
+    disk_point(host_of(l));
     if (l->beside->status == 0) {
         log_op_apply(l->disk, l->beside);
         l->beside->done = true;
@@ -356,8 +359,10 @@ static int meta_store(struct log_io *l, uint64_t term, uint64_t vote)
         return RAFT_IOERR;
     }
     log_meta_begin(l->disk, term, vote);
+    disk_point(host_of(l));
     sim_sleep(disk_sync_us(host_of(l)));
     log_meta_end(l->disk);
+    disk_point(host_of(l));
     return 0;
 }
 

@@ -45,11 +45,33 @@ static void undo_later(int64_t after_us, void (*fn)(unsigned a, unsigned b), uns
 
 /* ---- processes ---- */
 
+struct crash {
+    struct sim_node *node;
+    bool power;
+    int64_t down_us;
+};
+
+/* On the host's own thread, or in an event of its: does not return from the crash. */
+static void crash_now(void *arg)
+{
+    struct crash c = *(struct crash *)arg;
+    mem_free(arg);
+    if (!over && (c.node->state == NODE_UP || c.node->state == NODE_STARTING || c.node->state == NODE_STOPPING))
+        node_crash(c.node, c.power, c.down_us);
+}
+
+/* At any moment, or at one of the next steps that its disk takes. */
 static void crash_any(bool power)
 {
     struct sim_node *n = node_any(sim_chance(900000) ? NODE_UP : NODE_STARTING);
-    if (n)
-        node_crash(n, power, ms(100, sim_chance(200000) ? 8000 : 2000));
+    if (!n)
+        return;
+    struct crash *c = mem_alloc(sizeof *c);
+    *c = (struct crash){n, power, ms(100, sim_chance(200000) ? 8000 : 2000)};
+    if (sim_chance(600000))
+        sim_disk_watch(n->host, 1 + (unsigned)sim_below(30), crash_now, c);
+    else
+        crash_now(c);
 }
 
 static void fault_crash(void)

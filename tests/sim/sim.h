@@ -107,6 +107,9 @@ struct sim_disk_faults {
     unsigned torn_ppm;     /* at a power cut: chance, per file, that a part of what was not synced is there all the same */
 };
 void sim_disk_faults(struct sim_host *h, const struct sim_disk_faults *f); /* NULL: none */
+/* fn(arg), once, in the midst of the host's n-th step from now that writes, syncs or renames: for crashes at such moments. A crash
+ * that comes before ends it, another watch takes its place. */
+void sim_disk_watch(struct sim_host *h, unsigned n, sim_fn *fn, void *arg);
 /* Flips a bit in what is durable, the host being off or on: 0 Raft log, 1 LMDB, 2 blob segments. False: nothing there. */
 bool sim_disk_flip(struct sim_host *h, unsigned what);
 void sim_log_crash(struct sim_host *h, bool power); /* log.c: from sim_host_crash */
