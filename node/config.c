@@ -41,6 +41,9 @@ static const struct key keys[] = {
     KEY("store", "disk_reserve_mb", BYTES_MB, disk_reserve, 1, 1 << 24),
     KEY("store", "snapshot_threshold", NUMBER, snapshot_threshold, 16, 1 << 20),
     KEY("store", "snapshot_trailing", NUMBER, snapshot_trailing, 16, 1 << 20),
+    KEY("queue", "resolvers", TEXT, queue_resolvers, 0, 1000),
+    KEY("queue", "deliveries", NUMBER, queue_deliveries, 1, 10000),
+    KEY("queue", "ca_file", TEXT, queue_ca_file, 0, 4000),
     KEY("limits", "message_size_mb", BYTES_MB, message_size_max, 1, 1024),
     KEY("limits", "write_wait_ms", NUMBER, write_wait_ms, 100, 600000),
     KEY("limits", "connections", NUMBER, connections, 1, 1000000),
@@ -228,7 +231,8 @@ static int section_pair(struct parse *p, const char *section, const char *name, 
         return FAIL(p, "%s is not known in [%s]: write one of %s", name, section, known);
     return FAIL(
         p,
-        "section [%s] is not known: write [node], [peer], [admin], [http], [tls], [store], [limits] or [listener NAME]",
+        "section [%s] is not known: write [node], [peer], [admin], [http], [tls], [store], [queue], [limits] or "
+        "[listener NAME]",
         section);
 }
 
@@ -312,6 +316,7 @@ static void defaults(struct config *c)
     c->connections = 20000;
     c->connections_per_address = 20000;
     c->recipients_max = 1000;
+    c->queue_deliveries = 100;
 }
 
 int config_load(const char *path, struct config **c_r, struct err_detail *e)
@@ -339,7 +344,8 @@ void config_free(struct config **cp)
     if (!c)
         return;
     char *texts[] = {c->path,           c->name,         c->data,        c->hostname,        c->peer_listen,
-                     c->peer_advertise, c->admin_socket, c->http_listen, c->tls_certificate, c->tls_key};
+                     c->peer_advertise, c->admin_socket, c->http_listen, c->tls_certificate, c->tls_key,
+                     c->queue_resolvers, c->queue_ca_file};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         mem_free(texts[i]);
     mem_free(c);

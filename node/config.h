@@ -32,6 +32,8 @@ struct config {
     unsigned snapshot_threshold, snapshot_trailing; /* 0: default */
     uint64_t message_size_max;
     unsigned write_wait_ms, connections, connections_per_address, workers, recipients_max;
+    char *queue_resolvers, *queue_ca_file; /* NULL: the system's */
+    unsigned queue_deliveries;             /* at once from this node */
     struct config_listener listeners[CONFIG_LISTENERS_MAX];
     unsigned listener_n;
 };

@@ -9,6 +9,7 @@
 #ifndef NODE_QUEUE_H
 #define NODE_QUEUE_H
 
+#include "node/address.h"
 #include "node/backend.h"
 #include "node/metrics.h"
 
@@ -34,10 +35,14 @@ void queue_drain(struct queue *q);
 /* Drains if that did not happen yet, waits for the end, ends the thread. Blocks. Before replication_stop. Workers may
  * still call queue_reserve (false) and so on. */
 void queue_stop(struct queue *q);
-/* After queue_stop and after the workers are gone. */
+/* After queue_stop, after the workers are gone and when nobody asks for metrics any more. */
 void queue_free(struct queue **q);
 
 /* ---- the fast path: an item begins leased to the node that accepts it ---- */
+
+/* The destination of an address (QueueLeg.destination): its domain with A-labels in lower case, or an address literal
+ * as it is; "" without one. Returns out. Pure. */
+const char *queue_destination(struct slice address, char out[ADDRESS_TEXT_MAX]);
 
 /* Room for the legs of one item. Free it with queue_leased or queue_unreserve. */
 struct queue_reservation {
@@ -61,8 +66,8 @@ struct queue_stats {
     unsigned deliveries, deliveries_max; /* under way */
     unsigned leased, leased_max;         /* legs leased to this node */
     unsigned connections, connections_idle;
-    unsigned hosts_marked; /* not tried for a while, as they did not answer */
-    uint64_t bytes;        /* of bodies in memory */
+    unsigned hosts_marked;                /* not tried for a while, as they did not answer */
+    uint64_t bytes;                       /* of bodies in memory */
     uint64_t delivered, deferred, failed; /* recipients, since the start */
 };
 void queue_stats(struct queue *q, struct queue_stats *s_r); /* any thread */

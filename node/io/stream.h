@@ -37,6 +37,10 @@ struct stream *stream_accept(uv_loop_t *loop, uv_tcp_t *tcp, const struct stream
  * NULL. There is no time limit but the kernel's: keep a timer. */
 struct stream *stream_connect(uv_loop_t *loop, const char *address, SSL_CTX *ctx, const char *server_name,
                               const struct stream_events *ev, void *arg, void (*connected)(void *arg));
+/* The same from a local address (numeric; NULL: any): only addresses of its family are tried. */
+struct stream *stream_connect_from(uv_loop_t *loop, const char *source, const char *address, SSL_CTX *ctx,
+                                   const char *server_name, const struct stream_events *ev, void *arg,
+                                   void (*connected)(void *arg));
 /* Starts TLS as a server on an accepted stream. Plaintext that was read and not consumed is dropped; output that is
  * already queued still goes out in plaintext. Takes its own reference of ctx. */
 int stream_tls_accept(struct stream *s, SSL_CTX *ctx);

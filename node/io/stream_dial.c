@@ -14,6 +14,7 @@ struct dial {
     SSL_CTX *ctx;
     char *server_name;
     void (*connected)(void *arg);
+    struct sockaddr_storage source; /* ss_family 0: any */
     bool resolving, connecting;
 };
 
@@ -106,6 +107,14 @@ static void connect_cb(uv_connect_t *r, int status)
     dial_failed(s, status, "connect");
 }
 
+static int source_bind(struct stream *s, uv_tcp_t *tcp, const struct sockaddr *to)
+{
+    const struct sockaddr_storage *source = &s->dial->source;
+    if (source->ss_family == 0)
+        return 0;
+    return source->ss_family == to->sa_family ? uv_tcp_bind(tcp, (const struct sockaddr *)source, 0) : UV_EAFNOSUPPORT;
+}
+
 /* One try; 0 or a libuv error. */
 static int attempt(struct stream *s, const struct sockaddr *a)
 {
@@ -117,7 +126,9 @@ static int attempt(struct stream *s, const struct sockaddr *a)
     }
     tcp->data = s;
     s->refs++;
-    rc = uv_tcp_connect(&s->dial->connect, tcp, a, connect_cb);
+    rc = source_bind(s, tcp, a);
+    if (rc == 0)
+        rc = uv_tcp_connect(&s->dial->connect, tcp, a, connect_cb);
     if (rc < 0) {
         uv_close((uv_handle_t *)tcp, attempt_closed);
         return rc;
@@ -183,8 +194,22 @@ static int dial_start(struct stream *s, const char *host, uint16_t port)
     return rc;
 }
 
+static int source_set(struct dial *d, const char *source)
+{
+    if (!source || uv_ip4_addr(source, 0, (struct sockaddr_in *)&d->source) == 0)
+        return 0;
+    return uv_ip6_addr(source, 0, (struct sockaddr_in6 *)&d->source);
+}
+
 struct stream *stream_connect(uv_loop_t *loop, const char *address, SSL_CTX *ctx, const char *server_name,
                               const struct stream_events *ev, void *arg, void (*connected)(void *arg))
+{
+    return stream_connect_from(loop, NULL, address, ctx, server_name, ev, arg, connected);
+}
+
+struct stream *stream_connect_from(uv_loop_t *loop, const char *source, const char *address, SSL_CTX *ctx,
+                                   const char *server_name, const struct stream_events *ev, void *arg,
+                                   void (*connected)(void *arg))
 {
     struct stream *s = stream_make(loop, ev, arg);
     struct dial *d = mem_zalloc(sizeof *d);
@@ -203,7 +228,9 @@ struct stream *stream_connect(uv_loop_t *loop, const char *address, SSL_CTX *ctx
         stream_fail(s, ERR_INVALID, "address must be HOST:PORT or [IPV6]:PORT");
         return s;
     }
-    int rc = dial_start(s, host, port);
+    int rc = source_set(d, source);
+    if (rc == 0)
+        rc = dial_start(s, host, port);
     if (rc < 0)
         dial_failed(s, rc, "connect");
     return s;
