@@ -56,7 +56,8 @@ static void entries_trim(struct log_disk *d, uint64_t first)
     size_t drop = first <= d->first ? 0 : first - d->first < d->n ? (size_t)(first - d->first) : d->n;
     for (size_t i = 0; i < drop; i++)
         mem_free(d->entries[i]);
-    memmove(d->entries, d->entries + drop, (d->n - drop) * sizeof *d->entries);
+    if (drop > 0)
+        memmove(d->entries, d->entries + drop, (d->n - drop) * sizeof *d->entries);
     d->n -= drop;
     d->first += drop;
     if (d->bad < d->first)
