@@ -21,21 +21,9 @@ enum {
     DISK_RETRY_MS = 2 * CORE_WATCHDOG_MS
 };
 
-/* The term of an entry in the log or of the last snapshot; 0: unknown. (libraft has it, but no call for it.) */
 uint64_t core_term_of(const struct replication *r, uint64_t index)
 {
-    const struct raft_trail *t = &r->raft.trail;
-    unsigned n = t->size ? (t->back + t->size - t->front) % t->size : 0;
-    if (index == t->snapshot.index)
-        return t->snapshot.term;
-    if (index <= t->offset)
-        return 0;
-    for (unsigned i = 0; i < n; i++) {
-        unsigned at = (t->front + i) % t->size;
-        if (index <= t->records[at].index)
-            return t->records[at].term;
-    }
-    return 0;
+    return raft_guard_term_of(&r->raft, index);
 }
 
 uint64_t core_leader(struct replication *r)

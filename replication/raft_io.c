@@ -383,6 +383,47 @@ static void vote_unstick(struct raft_guard *g, const struct raft *r, struct raft
         v->disrupt_leader = true;
 }
 
+uint64_t raft_guard_term_of(const struct raft *r, uint64_t index)
+{
+    const struct raft_trail *t = &r->trail;
+    unsigned n = t->size ? (t->back + t->size - t->front) % t->size : 0;
+    if (index == t->snapshot.index)
+        return t->snapshot.term;
+    if (index <= t->offset)
+        return 0;
+    for (unsigned i = 0; i < n; i++) {
+        unsigned at = (t->front + i) % t->size;
+        if (index <= t->records[at].index)
+            return t->records[at].term;
+    }
+    return 0;
+}
+
+/* An AppendEntries that was sent once more, or was held up, may begin with entries that were committed and cut off the
+ * log since. libraft (checkConflictingEntries) finds no term for them, takes them for new ones behind its last, and
+ * crashes. Whoever leads has all that is committed here, so the message says the same when it begins behind that.
+ * False: nothing can be made of it. */
+static bool entries_cut_off_skip(const struct raft *r, struct raft_append_entries *a)
+{
+    if (a->prev_log_index >= r->commit_index || a->prev_log_index > r->trail.offset || r->trail.offset == 0)
+        return true;
+    uint64_t skip = r->commit_index - a->prev_log_index, term = raft_guard_term_of(r, r->commit_index);
+    if (term == 0)
+        return false;
+    unsigned gone = skip < a->n_entries ? (unsigned)skip : a->n_entries;
+    a->prev_log_index = r->commit_index;
+    a->prev_log_term = term;
+    a->n_entries -= gone;
+    if (a->n_entries > 0) {
+        memmove(a->entries, a->entries + gone, a->n_entries * sizeof *a->entries);
+    } else if (gone > 0) {
+        raft_free(a->entries[0].batch);
+        raft_free(a->entries);
+        a->entries = NULL;
+    }
+    return true;
+}
+
 int raft_guard_receive(struct raft_guard *g, struct raft *r, uint64_t id, const char *address, struct slice payload)
 {
     struct message_list l;
@@ -397,7 +438,8 @@ int raft_guard_receive(struct raft_guard *g, struct raft *r, uint64_t id, const 
             vote_unstick(g, r, &m->request_vote);
         /* libraft crashes (taking) or leaks (installing) when a snapshot comes meanwhile; the leader sends it again. */
         bool busy = r->legacy.snapshot_taking || r->legacy.snapshot_install || r->snapshot.installing;
-        if (!g->recv || g->closed || (busy && m->type == RAFT_INSTALL_SNAPSHOT))
+        bool usable = m->type != RAFT_APPEND_ENTRIES || entries_cut_off_skip(r, &m->append_entries);
+        if (!g->recv || g->closed || !usable || (busy && m->type == RAFT_INSTALL_SNAPSHOT))
             message_discard(m);
         else
             g->recv(&g->io, m);

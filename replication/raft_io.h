@@ -10,6 +10,8 @@
  * and loads what is left over at wrong indexes when it starts again.
  * - the mark follows every finished append and leads every truncation.
  * - a local snapshot_put is held until the store is durable at its index: only then may the log be cut.
+ * - what libraft has cut off its log after a snapshot is left out of an AppendEntries that comes late: libraft takes it
+ * for new, appends it at wrong indexes and crashes.
  * - an InstallSnapshot is dropped while a snapshot is taken or installed: libraft crashes or leaks otherwise. */
 #ifndef REPLICATION_RAFT_IO_H
 #define REPLICATION_RAFT_IO_H
@@ -63,6 +65,8 @@ uint64_t raft_guard_oldest_ms(const struct raft_guard *g);
 void raft_guard_flush(struct raft_guard *g);
 /* The store is durable at the index asked for by snapshot_wanted. */
 void raft_guard_snapshot_put(struct raft_guard *g, struct slice descriptor);
+/* The term of an entry in the log or of the last snapshot; 0: unknown. (libraft has it, but no call for it.) */
+uint64_t raft_guard_term_of(const struct raft *r, uint64_t index);
 /* A LINK_RAFT payload from peer `id`. ERR_PROTOCOL: garbage. */
 int raft_guard_receive(struct raft_guard *g, struct raft *r, uint64_t id, const char *address, struct slice payload);
 

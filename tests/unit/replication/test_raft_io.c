@@ -472,6 +472,74 @@ static void follower_sticks_for_the_minimum_timeout(void **state)
     }
 }
 
+/* The log here begins behind 17, a snapshot holds all up to 20, and 22 is committed, 23 the last. */
+static struct raft_append_entries seen_append;
+
+static void on_append(struct raft_io *io, struct raft_message *m)
+{
+    (void)io;
+    seen.received++;
+    seen_append = m->append_entries;
+    for (unsigned i = 0; i < m->append_entries.n_entries; i++) {
+        const struct raft_buffer *b = &m->append_entries.entries[i].buf;
+        assert_int_equal(*(const uint64_t *)b->base, m->append_entries.prev_log_index + 1 + i);
+        assert_ptr_equal(m->append_entries.entries[i].batch, m->append_entries.entries[0].batch);
+    }
+    message_discard(m);
+}
+
+static void entries_cut_off_the_log_are_skipped(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t prev, prev_term;
+        unsigned n;
+        uint64_t want_prev, want_term;
+        unsigned want_n;
+    } cases[] = {
+        {0, 0, 10, 22, 4, 0}, {0, 0, 22, 22, 4, 0}, {0, 0, 25, 22, 4, 3}, {16, 2, 10, 22, 4, 4}, {17, 2, 1, 22, 4, 0},
+        {17, 2, 0, 22, 4, 0}, {18, 3, 2, 18, 3, 2}, {22, 4, 1, 22, 4, 1}, {23, 4, 2, 23, 4, 2},  {30, 9, 1, 30, 9, 1},
+    };
+    static struct raft r;
+    memset(&r, 0, sizeof r);
+    r.trail.records = calloc(4, sizeof *r.trail.records);
+    r.trail.records[0].index = 20;
+    r.trail.records[0].term = 3;
+    r.trail.records[1].index = 23;
+    r.trail.records[1].term = 4;
+    r.trail.size = 4;
+    r.trail.back = 2;
+    r.trail.offset = 17;
+    r.trail.snapshot.index = 20;
+    r.trail.snapshot.term = 3;
+    r.commit_index = 22;
+    assert_int_equal(g.io.start(&g.io, 100, NULL, on_append), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint64_t data[32];
+        struct raft_entry entries[32];
+        struct buf b = {0};
+        for (unsigned k = 0; k < cases[i].n; k++) {
+            data[k] = cases[i].prev + 1 + k;
+            entries[k] = (struct raft_entry){.term = 9, .type = RAFT_COMMAND, .buf = {&data[k], sizeof data[k]}};
+        }
+        struct raft_message m = {.type = RAFT_APPEND_ENTRIES,
+                                 .append_entries = {.term = 9,
+                                                    .prev_log_index = cases[i].prev,
+                                                    .prev_log_term = cases[i].prev_term,
+                                                    .entries = cases[i].n ? entries : NULL,
+                                                    .n_entries = cases[i].n}};
+        unsigned before = seen.received;
+        assert_int_equal(message_encode(&m, 0, cases[i].n, &b), 0);
+        assert_int_equal(raft_guard_receive(&g, &r, 7, "h:7", buf_slice(&b)), 0);
+        assert_int_equal(seen.received, before + 1);
+        assert_int_equal(seen_append.prev_log_index, cases[i].want_prev);
+        assert_int_equal(seen_append.prev_log_term, cases[i].want_term);
+        assert_int_equal(seen_append.n_entries, cases[i].want_n);
+        buf_close(&b);
+    }
+    free(r.trail.records);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -485,6 +553,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(loaded_log_is_judged, begin, end),
         cmocka_unit_test_setup_teardown(sends_complete_in_the_same_turn, begin, end),
         cmocka_unit_test_setup_teardown(snapshots_are_dropped_while_busy, begin, end),
+        cmocka_unit_test_setup_teardown(entries_cut_off_the_log_are_skipped, begin, end),
         cmocka_unit_test_setup_teardown(follower_sticks_for_the_minimum_timeout, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
