@@ -3,6 +3,7 @@
 
 #include "node/base/err.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -31,6 +32,8 @@ void sim_random_init(uint64_t seed)
         state[i] = mix(seed += 0x9e3779b97f4a7c15u);
     hash = 0;
     sim_inside = true;
+    /* LMDB takes megabytes of zeros for each environment and touches few of them: by a map of its own, always. */
+    mallopt(M_MMAP_THRESHOLD, 512 << 10);
 }
 
 uint64_t sim_random(void)
