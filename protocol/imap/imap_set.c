@@ -1,5 +1,7 @@
 #include "protocol/imap/imap_set.h"
 
+#include <stdlib.h>
+
 void imap_cursor_init(struct imap_cursor *c, const struct uid_set *map, const struct uid_set *want)
 {
     *c = (struct imap_cursor){.map = map, .want = want};
@@ -46,6 +48,47 @@ void imap_set_intersect(const struct uid_set *a, const struct uid_set *b, struct
     }
 }
 
+static int span_cmp(const void *a, const void *b)
+{
+    const struct imap_span *x = a, *y = b;
+    return x->first < y->first ? -1 : x->first > y->first;
+}
+
+/* What the spans name, as one set of numbers: sorted first, as adding to the middle of a set moves all behind it. */
+static void spans_gather(const struct imap_set *set, uint32_t top, struct uid_set *out)
+{
+    struct imap_span *spans = mem_alloc(set->n * sizeof *spans);
+    for (size_t i = 0; i < set->n; i++) {
+        uint32_t first = set->spans[i].first ? set->spans[i].first : top;
+        uint32_t last = set->spans[i].last ? set->spans[i].last : top;
+        spans[i] = first <= last ? (struct imap_span){first, last} : (struct imap_span){last, first};
+    }
+    qsort(spans, set->n, sizeof *spans, span_cmp);
+    for (size_t i = 0; i < set->n; i++)
+        if (spans[i].last > 0) /* "*" of an empty mailbox */
+            uid_set_add(out, spans[i].first > 0 ? spans[i].first : 1, spans[i].last);
+    mem_free(spans);
+}
+
+/* The UIDs that have these sequence numbers, in one walk over both. */
+static void numbers_resolve(const struct uid_set *numbers, const struct uid_set *map, struct uid_set *out)
+{
+    uint64_t before = 0; /* UIDs in ranges of map before i */
+    for (size_t i = 0, j = 0; i < map->n && j < numbers->n;) {
+        struct uid_range m = map->ranges[i], want = numbers->ranges[j];
+        uint64_t here = (uint64_t)m.last - m.first + 1;
+        uint64_t low = want.first > before ? want.first - before : 1, high = want.last - before;
+        if (low <= here && want.last > before)
+            uid_set_add(out, (uint32_t)(m.first + low - 1), (uint32_t)(m.first + (high < here ? high : here) - 1));
+        if (want.last <= before + here) {
+            j++;
+        } else {
+            before += here;
+            i++;
+        }
+    }
+}
+
 bool imap_set_resolve(const struct imap_set *set, bool uid, const struct uid_set *map, const struct uid_set *saved,
                       struct uid_set *out)
 {
@@ -56,25 +99,12 @@ bool imap_set_resolve(const struct imap_set *set, bool uid, const struct uid_set
     struct uid_set want = {0};
     uint64_t count = uid_set_count(map);
     uint32_t top = uid ? (map->n ? map->ranges[map->n - 1].last : 0) : (uint32_t)count;
-    bool ok = true;
-    for (size_t i = 0; i < set->n && ok; i++) {
-        uint32_t first = set->spans[i].first ? set->spans[i].first : top;
-        uint32_t last = set->spans[i].last ? set->spans[i].last : top;
-        if (first > last) {
-            uint32_t swap = first;
-            first = last;
-            last = swap;
-        }
-        if (!uid) {
-            ok = first > 0 && last <= count;
-            first = ok ? uid_set_at(map, first) : 0;
-            last = ok ? uid_set_at(map, last) : 0;
-        }
-        if (ok && last > 0)
-            uid_set_add(&want, first > 0 ? first : 1, last);
-    }
-    if (ok)
+    spans_gather(set, top, &want);
+    bool ok = uid || (want.n > 0 && want.ranges[want.n - 1].last <= count);
+    if (ok && uid)
         imap_set_intersect(map, &want, out);
+    else if (ok)
+        numbers_resolve(&want, map, out);
     uid_set_close(&want);
     return ok;
 }

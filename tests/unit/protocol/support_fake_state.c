@@ -125,7 +125,8 @@ uint32_t fake_mailbox_add(struct fake_backend *fb, struct fake_mailbox *m, struc
 
 void fake_mailbox_remove(struct fake_backend *fb, struct fake_mailbox *m, size_t at)
 {
-    m->gone = mem_realloc(m->gone, (m->gone_n + 1) * sizeof *m->gone);
+    if ((m->gone_n & (m->gone_n - 1)) == 0) /* full: it holds the next power of two */
+        m->gone = mem_realloc(m->gone, (m->gone_n ? 2 * m->gone_n : 1) * sizeof *m->gone);
     m->gone[m->gone_n++] = (struct fake_gone){m->messages[at].uid, fb->modseq};
     m->n--;
     memmove(m->messages + at, m->messages + at + 1, (m->n - at) * sizeof *m->messages);

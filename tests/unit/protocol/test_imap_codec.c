@@ -5,6 +5,7 @@
 #include "protocol/imap/imap_text.h"
 
 #include <setjmp.h>
+#include <stdlib.h>
 #include <stdarg.h>
 
 #include <cmocka.h>
@@ -175,6 +176,43 @@ static void test_sets(void **state)
     uid_set_close(&saved);
 }
 
+/* Spans in any order, against a mailbox with holes, by the definition: each number one by one. */
+static void test_sets_random(void **state)
+{
+    (void)state;
+    unsigned seed = 11;
+    for (unsigned round = 0; round < 3000; round++) {
+        struct uid_set map = {0}, want = {0}, got = {0};
+        uint32_t uids[40], n = 0, top = 0;
+        for (uint32_t uid = 1; uid < 40; uid++)
+            if (rand_r(&seed) % 3) {
+                uid_set_add(&map, uid, uid);
+                uids[n++] = top = uid;
+            }
+        struct imap_span spans[8];
+        struct imap_set set = {.spans = spans, .n = 1 + (size_t)rand_r(&seed) % 8};
+        bool by_uid = rand_r(&seed) % 2, ok = true;
+        for (size_t i = 0; i < set.n; i++) {
+            spans[i] = (struct imap_span){(uint32_t)rand_r(&seed) % 30, (uint32_t)rand_r(&seed) % 30};
+            uint32_t a = spans[i].first ? spans[i].first : by_uid ? top : n;
+            uint32_t b = spans[i].last ? spans[i].last : by_uid ? top : n, high = a > b ? a : b;
+            ok = ok && (by_uid || (high <= n && a > 0 && b > 0));
+            for (uint32_t k = 1; ok && k <= 40; k++) {
+                bool is = by_uid ? uid_set_has(&map, k) : k <= n;
+                if (is && k >= (a < b ? a : b) && k <= high)
+                    uid_set_add(&want, by_uid ? k : uids[k - 1], by_uid ? k : uids[k - 1]);
+            }
+        }
+        assert_int_equal(imap_set_resolve(&set, by_uid, &map, NULL, &got), ok);
+        assert_true(!ok || got.n == want.n);
+        for (size_t i = 0; ok && i < got.n; i++)
+            assert_true(got.ranges[i].first == want.ranges[i].first && got.ranges[i].last == want.ranges[i].last);
+        uid_set_close(&map);
+        uid_set_close(&want);
+        uid_set_close(&got);
+    }
+}
+
 static void test_quoting(void **state)
 {
     (void)state;
@@ -270,9 +308,9 @@ static void test_input(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_utf7),  cmocka_unit_test(test_names), cmocka_unit_test(test_match),
-        cmocka_unit_test(test_dates), cmocka_unit_test(test_sets),  cmocka_unit_test(test_quoting),
-        cmocka_unit_test(test_input),
+        cmocka_unit_test(test_utf7),    cmocka_unit_test(test_names), cmocka_unit_test(test_match),
+        cmocka_unit_test(test_dates),   cmocka_unit_test(test_sets),  cmocka_unit_test(test_sets_random),
+        cmocka_unit_test(test_quoting), cmocka_unit_test(test_input),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
