@@ -56,6 +56,16 @@ bool client_smtp(struct client *c)
     return false;
 }
 
+bool client_submission(struct client *c, const char *user)
+{
+    if (c->smtp.c.fd >= 0 && (!conn_idle(&c->smtp.c) || rng_below(&c->rng, 30) == 0))
+        smtp_close(&c->smtp);
+    if (c->smtp.c.fd >= 0 || smtp_open_submission(&c->smtp, node_random(c), user, COMMAND_TIMEOUT_MS))
+        return true;
+    client_pause(c, 100);
+    return false;
+}
+
 bool client_pop3(struct client *c, const char *user)
 {
     if (pop3_open(&c->pop3, node_random(c), user, COMMAND_TIMEOUT_MS))

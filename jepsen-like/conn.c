@@ -67,6 +67,14 @@ bool conn_open(struct conn *c, unsigned host, unsigned port, unsigned timeout_ms
     return false;
 }
 
+void conn_adopt(struct conn *c, int fd)
+{
+    int one = 1;
+    c->fd = fd;
+    c->start = c->end = 0;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+}
+
 bool conn_write(struct conn *c, const void *bytes, size_t n)
 {
     const char *p = bytes;

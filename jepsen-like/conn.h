@@ -29,6 +29,8 @@ void refusals_say(bool on);
 
 /* Connects from the host that the thread is in to 10.77.0.HOST. Returns whether it did; else c is closed. */
 bool conn_open(struct conn *c, unsigned host, unsigned port, unsigned timeout_ms);
+/* Takes over a socket that was accepted; it must not block. */
+void conn_adopt(struct conn *c, int fd);
 void conn_close(struct conn *c);
 
 /* Everything after it must be done within so long. */

@@ -37,9 +37,9 @@ const struct op *history_ops(size_t *n_r)
 
 const char *history_kind_name(enum op_kind kind)
 {
-    static const char *const names[OP_KINDS] = {"deliver",   "read",    "write",  "cas",    "move",
-                                                "copy",      "expunge", "status", "watch",  "pop3-list",
-                                                "pop3-quit", "create",  "delete", "rename", "list"};
+    static const char *const names[OP_KINDS] = {"deliver", "read",   "write", "cas",       "move",      "copy",
+                                                "expunge", "status", "watch", "pop3-list", "pop3-quit", "create",
+                                                "delete",  "rename", "list",  "submit"};
     return names[kind];
 }
 

@@ -19,7 +19,8 @@ enum op_kind {
     OP_CREATE,    /* key: name, a: UIDVALIDITY seen */
     OP_DELETE,
     OP_RENAME,
-    OP_LIST, /* a: mailboxes */
+    OP_LIST,   /* a: mailboxes */
+    OP_SUBMIT, /* key: id, a: 1 when for a local mailbox too */
     OP_KINDS
 };
 

@@ -4,6 +4,7 @@
 #include "jepsen-like/net.h"
 #include "jepsen-like/cluster.h"
 #include "jepsen-like/options.h"
+#include "jepsen-like/sink.h"
 #include "jepsen-like/workload.h"
 
 #include <errno.h>
@@ -20,7 +21,8 @@
 enum { HOST_MAIN = 10, HOST_CLIENTS = 11, CLIENTS_MAX = 40, SETTLE_MS = 60000 };
 
 static const struct workload *const workloads[] = {&workload_set,     &workload_register, &workload_token,
-                                                   &workload_session, &workload_pop3,     &workload_lifecycle};
+                                                   &workload_session, &workload_pop3,     &workload_lifecycle,
+                                                   &workload_queue};
 enum { WORKLOADS = sizeof workloads / sizeof workloads[0] };
 
 extern atomic_bool clients_over;
@@ -300,6 +302,9 @@ static void checks(void)
     settle();
     say("all nodes are well");
     for (unsigned w = 0; w < WORKLOADS; w++)
+        if (wanted(workloads[w]) && workloads[w]->drain)
+            workloads[w]->drain();
+    for (unsigned w = 0; w < WORKLOADS; w++)
         if (wanted(workloads[w]))
             workload_check(workloads[w]);
     replicas_verify();
@@ -334,7 +339,8 @@ int main(int argc, char **argv)
         fail("%s cannot be made: %s", test.o.dir, strerror(errno));
     if (!(test.disks = disks_start()))
         say("no disks of their own for the nodes (loop devices are wanted): power cuts and full disks are left out");
-    net_start(HOST_CLIENTS + CLIENTS_MAX);
+    net_start(SINK_HOST);
+    sink_start(SINK_HOST);
     if (net_enter(HOST_MAIN))
         fail("no host for the test itself: %s", strerror(errno));
     struct nodes_options nodes = {.build = test.o.build,
@@ -360,6 +366,7 @@ int main(int argc, char **argv)
     checks();
     int code = result_say(&r);
     nodes_end();
+    sink_stop();
     net_stop();
     history_free();
     return code;

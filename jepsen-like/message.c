@@ -25,10 +25,10 @@ void message_make(struct text *out, const char *group, uint64_t id, struct rng *
                     (unsigned long long)rng_next(r), (unsigned long long)rng_next(r));
     text_clear(out);
     text_printf(out,
-                "From: sender@example.net\r\nTo: %s@example.org\r\nSubject: %s %llu\r\n"
+                "From: %s@example.org\r\nTo: %s@example.org\r\nSubject: %s %llu\r\n"
                 "Date: Mon, 1 Jan 2024 00:00:00 +0000\r\nMessage-ID: <%s.%llu@example.net>\r\n"
                 "X-Sum: %016llx\r\nX-Jep: %s-%llu\r\n\r\n",
-                group, group, (unsigned long long)id, group, (unsigned long long)id,
+                group, group, group, (unsigned long long)id, group, (unsigned long long)id,
                 (unsigned long long)fnv64(FNV64_START, body.p, body.n), group, (unsigned long long)id);
     text_append(out, body.p, body.n);
     text_free(&body);

@@ -133,11 +133,35 @@ static void recovery_note(struct nemesis *n, struct nemesis_result *r, const cha
         n->recoveries[n->recovery_n++] = ms;
 }
 
+/* ---- when a fault was on ---- */
+
+static struct {
+    struct window {
+        uint64_t from, to;
+    } at[RECOVERIES_MAX];
+    unsigned n;
+} windows;
+
+static void window_note(uint64_t from)
+{
+    if (windows.n < RECOVERIES_MAX)
+        windows.at[windows.n++] = (struct window){from, now_ns()};
+}
+
+bool nemesis_was_on(uint64_t from, uint64_t to)
+{
+    for (unsigned i = 0; i < windows.n; i++)
+        if (windows.at[i].from <= to && windows.at[i].to >= from)
+            return true;
+    return false;
+}
+
 /* ---- the loop ---- */
 
 static void fault_run(struct nemesis *n, struct nemesis_result *r, const struct fault *f)
 {
     unsigned ms = n->o->fault_ms / 3 + rng_below(&n->rng, n->o->fault_ms * 2 / 3 + 1);
+    uint64_t start = now_ns();
     n->victim = 0;
     memset(n->victims, 0, sizeof n->victims);
     f->begin(n);
@@ -146,6 +170,7 @@ static void fault_run(struct nemesis *n, struct nemesis_result *r, const struct 
     f->end(n);
     r->faults++;
     recovery_note(n, r, f->name);
+    window_note(start);
     nemesis_wait(n->o->calm_ms / 2 + rng_below(&n->rng, n->o->calm_ms + 1));
 }
 

@@ -30,6 +30,9 @@ enum { RECOVERY_MAX_MS = 30000 };
 void nemesis_run(const struct nemesis_options *o, struct nemesis_result *r);
 void nemesis_list(void);
 
+/* Whether a fault or the recovery after it fell into the time. Once the faults are over. */
+bool nemesis_was_on(uint64_t from, uint64_t to);
+
 /* Delivers to probe@ through every node. Returns how long it took until all had accepted one, or 0 past max_ms. */
 unsigned nemesis_recovery_ms(unsigned max_ms);
 

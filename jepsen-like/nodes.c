@@ -87,7 +87,7 @@ static void conf_write(unsigned node)
     static const struct {
         const char *protocol;
         unsigned port;
-    } listeners[] = {{"imap", 143}, {"pop3", 110}, {"smtp", 25}, {"lmtp", 24}};
+    } listeners[] = {{"imap", 143}, {"pop3", 110}, {"smtp", 25}, {"submission", 587}, {"lmtp", 24}};
     for (size_t i = 0; i < sizeof listeners / sizeof listeners[0]; i++)
         fprintf(f, "[listener %s]\nprotocol = %s\nlisten = 10.77.0.%u:%u\ntls = none\n", listeners[i].protocol,
                 listeners[i].protocol, node, listeners[i].port);

@@ -1,4 +1,5 @@
 /* The workloads' checks against histories and dumps with one thing wrong in each. */
+#include "jepsen-like/sink.h"
 #include "jepsen-like/workload.h"
 
 #include <setjmp.h>
@@ -164,6 +165,71 @@ static void status_falls(void **state)
     assert_int_equal(run(&workload_session, ops, 3, NULL, 0).stale, 1);
 }
 
+/* ---- the queue ---- */
+
+static struct op submit(enum outcome outcome, uint64_t id, bool local)
+{
+    return (struct op){
+        .start = 1, .end = 2, .kind = OP_SUBMIT, .outcome = (uint8_t)outcome, .key = id, .node = 1, .a = local};
+}
+
+static struct verdict run_queue(struct op op, const struct sink_arrival *arrivals, unsigned n,
+                                struct dump_message *messages, unsigned message_n)
+{
+    sink_forget();
+    for (unsigned i = 0; i < n; i++)
+        sink_arrival_note(&arrivals[i]);
+    return run(&workload_queue, &op, 1, messages, message_n);
+}
+
+static void queue_good(void **state)
+{
+    struct sink_arrival there = {.id = 7, .at = 10, .told = 11, .whole = true};
+    struct dump_message here = {"INBOX", 1, 7, "que"};
+    struct verdict v = run_queue(submit(OUTCOME_OK, 7, true), &there, 1, &here, 1);
+    (void)state;
+    assert_int_equal(v.lost + v.dup + v.nonlinearizable, 0);
+    v = run_queue(submit(OUTCOME_INFO, 7, true), NULL, 0, NULL, 0);
+    assert_int_equal(v.lost + v.dup + v.nonlinearizable, 0);
+}
+
+static void queue_lost(void **state)
+{
+    struct sink_arrival damaged = {.id = 7, .at = 10, .told = 11};
+    (void)state;
+    assert_int_equal(run_queue(submit(OUTCOME_OK, 7, false), NULL, 0, NULL, 0).lost, 1);
+    assert_int_equal(run_queue(submit(OUTCOME_OK, 7, false), &damaged, 1, NULL, 0).lost, 1);
+}
+
+static void queue_refused_but_there(void **state)
+{
+    struct sink_arrival there = {.id = 7, .at = 10, .told = 11, .whole = true};
+    (void)state;
+    assert_int_equal(run_queue(submit(OUTCOME_FAIL, 7, false), &there, 1, NULL, 0).nonlinearizable, 1);
+    assert_int_equal(run_queue(submit(OUTCOME_OK, 8, false), &there, 1, NULL, 0).nonlinearizable, 1);
+}
+
+static void queue_twice(void **state)
+{
+    struct sink_arrival read[] = {{.id = 7, .at = 10, .told = 11, .whole = true},
+                                  {.id = 7, .at = 20, .told = 21, .whole = true}};
+    struct sink_arrival unread[] = {{.id = 7, .at = 10, .whole = true}, {.id = 7, .at = 20, .told = 21, .whole = true}};
+    (void)state;
+    assert_int_equal(run_queue(submit(OUTCOME_OK, 7, false), read, 2, NULL, 0).dup, 1);
+    assert_int_equal(run_queue(submit(OUTCOME_OK, 7, false), unread, 2, NULL, 0).dup, 0);
+}
+
+static void queue_half(void **state)
+{
+    struct sink_arrival there = {.id = 7, .at = 10, .told = 11, .whole = true};
+    struct dump_message here[] = {{"INBOX", 1, 7, "que"}, {"INBOX", 2, 7, "que"}};
+    (void)state;
+    assert_int_equal(run_queue(submit(OUTCOME_INFO, 7, true), &there, 1, NULL, 0).nonlinearizable, 1);
+    assert_int_equal(run_queue(submit(OUTCOME_OK, 7, true), &there, 1, NULL, 0).lost, 1);
+    assert_int_equal(run_queue(submit(OUTCOME_OK, 7, true), &there, 1, here, 2).dup, 1);
+    sink_forget();
+}
+
 /* ---- messages ---- */
 
 static void message_whole_or_not(void **state)
@@ -200,6 +266,11 @@ int main(void)
         cmocka_unit_test(register_refused_but_seen),
         cmocka_unit_test(register_set_twice),
         cmocka_unit_test(status_falls),
+        cmocka_unit_test(queue_good),
+        cmocka_unit_test(queue_lost),
+        cmocka_unit_test(queue_refused_but_there),
+        cmocka_unit_test(queue_twice),
+        cmocka_unit_test(queue_half),
         cmocka_unit_test(message_whole_or_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

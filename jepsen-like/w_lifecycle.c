@@ -156,4 +156,5 @@ static void check(const struct dump *d, struct verdict *v)
         }
 }
 
-const struct workload workload_lifecycle = {"mailbox lifecycle", "life", CLIENTS, NULL, run, check};
+const struct workload workload_lifecycle = {
+    .name = "mailbox lifecycle", .user = "life", .clients = CLIENTS, .run = run, .check = check};

@@ -162,4 +162,4 @@ static void check(const struct dump *d, struct verdict *v)
     }
 }
 
-const struct workload workload_pop3 = {"pop3", "pop", 1, NULL, run, check};
+const struct workload workload_pop3 = {.name = "pop3", .user = "pop", .clients = 1, .run = run, .check = check};

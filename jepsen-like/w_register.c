@@ -208,4 +208,5 @@ static void check(const struct dump *d, struct verdict *v)
     free(ops);
 }
 
-const struct workload workload_register = {"flag register", "reg", 4, prepare, run, check};
+const struct workload workload_register = {
+    .name = "flag register", .user = "reg", .clients = 4, .prepare = prepare, .run = run, .check = check};

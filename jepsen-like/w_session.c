@@ -238,4 +238,5 @@ static void check(const struct dump *d, struct verdict *v)
     free(starts);
 }
 
-const struct workload workload_session = {"session state", "sess", CLIENTS, NULL, run, check};
+const struct workload workload_session = {
+    .name = "session state", .user = "sess", .clients = CLIENTS, .run = run, .check = check};

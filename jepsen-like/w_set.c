@@ -136,4 +136,4 @@ static void check(const struct dump *d, struct verdict *v)
     free(seen);
 }
 
-const struct workload workload_set = {"delivery set", "set", 6, NULL, run, check};
+const struct workload workload_set = {.name = "delivery set", .user = "set", .clients = 6, .run = run, .check = check};

@@ -188,4 +188,5 @@ static void check(const struct dump *d, struct verdict *v)
         copies_check(d, i, v);
 }
 
-const struct workload workload_token = {"token conservation", "tok", CLIENTS, prepare, run, check};
+const struct workload workload_token = {
+    .name = "token conservation", .user = "tok", .clients = CLIENTS, .prepare = prepare, .run = run, .check = check};

@@ -10,7 +10,7 @@
 #include "jepsen-like/pop3.h"
 #include "jepsen-like/smtp.h"
 
-enum { COMMAND_TIMEOUT_MS = 10000, ID_SHIFT = 32 };
+enum { COMMAND_TIMEOUT_MS = 10000, ID_SHIFT = 32, SINK_HOST = 60 };
 
 struct client {
     unsigned process; /* over all workloads, from 1 */
@@ -32,12 +32,13 @@ struct workload {
     const char *name, *user;
     unsigned clients;
     void (*prepare)(struct client *c); /* before the faults begin; may be NULL */
+    void (*drain)(void);               /* after the faults, before the dumps; may be NULL */
     void (*run)(struct client *c);     /* until client_over() */
     /* With the user's mail as one node told it (that they are all the same is checked elsewhere). */
     void (*check)(const struct dump *d, struct verdict *v);
 };
 extern const struct workload workload_set, workload_register, workload_token, workload_session, workload_pop3,
-    workload_lifecycle;
+    workload_lifecycle, workload_queue;
 
 /* ---- for the clients ---- */
 
@@ -51,6 +52,7 @@ uint64_t client_id_new(struct client *c); /* unlike any other's */
  * one. false: none now; it has waited a little. */
 bool client_imap(struct client *c, const char *user, const char *mailbox);
 bool client_smtp(struct client *c);
+bool client_submission(struct client *c, const char *user);
 bool client_pop3(struct client *c, const char *user);
 
 /* An operation begins now on the node; client_end notes it with its outcome and returns that. */
