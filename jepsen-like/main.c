@@ -21,8 +21,7 @@
 enum { HOST_MAIN = 10, HOST_CLIENTS = 11, CLIENTS_MAX = 40, SETTLE_MS = 60000 };
 
 static const struct workload *const workloads[] = {&workload_set,     &workload_register, &workload_token,
-                                                   &workload_session, &workload_pop3,     &workload_lifecycle,
-                                                   &workload_queue};
+                                                   &workload_session, &workload_pop3,     &workload_lifecycle};
 enum { WORKLOADS = sizeof workloads / sizeof workloads[0] };
 
 extern atomic_bool clients_over;
