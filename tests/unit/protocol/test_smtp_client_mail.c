@@ -205,6 +205,7 @@ static void confirmation(void **state)
 {
     static const char *const cases[] = {
         TO_DATA "C: A: b\nC: \nC: hi\nC\nE: confirm\nC\nK:\nC: .\nC\nS: 250 ok\nE: done again\nK:\nW: late\nC\n",
+        TO_DATA "E: confirm\nW: what waits is dropped\nC\nE: done last\nO: 0 1 0 4.3.0 what waits is dropped\nF:\n",
         TO_DATA
         "C: A: b\nC: \nC: hi\nE: confirm\nW: lost touch\nC\nE: done last\nO: 0 1 0 4.3.0 lost touch\nF:\nK:\nC\n",
         TO_DATA "C: A: b\nC: \nC: hi\nE: confirm\nX: lost\nE: done last\nO: 0 1 0 4.4.2 lost\nF:\nK:\nC\n",
@@ -390,6 +391,20 @@ static void settled_before(void **state)
     finish(&f);
 }
 
+/* What a server offered before TLS, or somebody in its place, does not count. */
+static void offers_before_tls(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    prepare(&f, TEXT);
+    smtp_script_run(&f.script, "S: 220 mx.test\nC: EHLO c.test\nS: 250-mx.test\nS: 250-PIPELINING\nS: 250-CHUNKING\n"
+                               "S: 250-SIZE 5\nS: 250-DSN\nS: 250 STARTTLS\nC: STARTTLS\nS: 220 go\nT:\n"
+                               "C: EHLO c.test\nS: 250 mx.test\nE: ready\nM: 0\nC: " MAIL "\nC\nS: 250 ok\nC: " ANN
+                               "\nC\nS: 250 ok\nC: DATA\nS: 354 go\n" LINES "S: 250 ok\nE: done again\n");
+    finish(&f);
+}
+
 /* ---- a large message: never all of it in out, and the end only after the host confirmed ---- */
 
 struct large {
@@ -502,9 +517,10 @@ static void timeouts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(step_by_step),   cmocka_unit_test(pipelined),    cmocka_unit_test(chunked),
-        cmocka_unit_test(contents),       cmocka_unit_test(confirmation), cmocka_unit_test(offers),
-        cmocka_unit_test(settled_before), cmocka_unit_test(large),        cmocka_unit_test(timeouts),
+        cmocka_unit_test(step_by_step),   cmocka_unit_test(pipelined),         cmocka_unit_test(chunked),
+        cmocka_unit_test(contents),       cmocka_unit_test(confirmation),      cmocka_unit_test(offers),
+        cmocka_unit_test(settled_before), cmocka_unit_test(offers_before_tls), cmocka_unit_test(large),
+        cmocka_unit_test(timeouts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

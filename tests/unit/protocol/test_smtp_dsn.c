@@ -316,10 +316,10 @@ static void long_texts(void **state)
     for (int words = 0; words < 3; words++)
         for (size_t n = 1; n < sizeof(text); n = n * 3 + 7) {
             for (size_t i = 0; i < sizeof(text); i++)
-                text[i] = words == 1 && i % 7 == 6 ? ' ' : words == 2 ? "\xe2\x82\xac"[i % 3] : 'x';
+                text[i] = words == 1 && i % 7 == 6 ? ' ' : words == 2 && i > 0 ? "\xac\xe2\x82"[i % 3] : 'x';
             prepare(&f, DSN_FAILED);
             f.dsn.utf8 = words == 2;
-            f.r[0].reply = slice_make(text, n - (words == 2 ? n % 3 : 0));
+            f.r[0].reply = slice_make(text, n - (words == 2 ? (n - 1) % 3 : 0));
             f.dsn.full = false;
             write_checked(&f);
             if (words == 1 && n > 100)
