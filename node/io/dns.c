@@ -1,5 +1,6 @@
 #include "node/io/dns_internal.h"
 
+#include "node/base/buf.h"
 #include "node/base/clock.h"
 #include "node/base/hash.h"
 #include "node/base/mem.h"
@@ -11,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { BUCKETS = 1024 };
+enum { BUCKETS = 1024, EDNS_OCTETS = 1232 /* of an answer by UDP, without fragments */ };
 
 /* A question, its answer once there is one, and who waits for it. */
 struct entry {
@@ -314,27 +315,57 @@ void dns_flush(struct dns *d)
 
 /* ---- life ---- */
 
+/* "192.0.2.1", "192.0.2.1:53", "2001:db8::1", "[2001:db8::1]:53"; c-ares itself takes anything. */
+static bool is_server(struct slice text)
+{
+    char host[64];
+    struct in6_addr scratch;
+    struct slice port = {0};
+    if (text.n && text.p[0] == '[') {
+        size_t end = slice_find(text, ']');
+        if (end == text.n)
+            return false;
+        port = slice_from(text, end + 1);
+        text = slice_make(text.p + 1, end - 1);
+    } else if (slice_find(text, '.') < text.n) {
+        size_t colon = slice_find(text, ':');
+        port = slice_from(text, colon);
+        text = slice_first(text, colon);
+    }
+    uint64_t number;
+    if (port.n && (port.p[0] != ':' || slice_u64(slice_from(port, 1), 65535, &number) || number == 0))
+        return false;
+    snprintf(host, sizeof host, "%.*s", (int)slice_first(text, 63).n, (const char *)text.p);
+    return uv_inet_pton(AF_INET, host, &scratch) == 0 || uv_inet_pton(AF_INET6, host, &scratch) == 0;
+}
+
 /* "A, B": c-ares wants them without spaces. */
 static int servers_set(struct dns *d, const char *servers, struct err_detail *e)
 {
-    char *list = mem_strdup(servers), *to = list;
-    for (const char *p = servers; *p; p++)
-        if (*p != ' ')
-            *to++ = *p;
-    *to = 0;
-    int r = ares_set_servers_ports_csv(d->channel, list);
-    mem_free(list);
-    return r == ARES_SUCCESS ? 0
-                             : err_set(e, ERR_INVALID,
-                                       "resolvers = %s: write ADDRESS or ADDRESS:PORT, with commas "
-                                       "between them",
-                                       servers);
+    struct buf list = {0};
+    bool good = true;
+    struct slice rest = slice_str(servers);
+    while (rest.n && good) {
+        size_t comma = slice_find(rest, ',');
+        struct slice one = slice_trim(slice_first(rest, comma));
+        rest = slice_from(rest, comma + 1);
+        good = is_server(one);
+        buf_append_slice(&list, one);
+        buf_append_str(&list, rest.n ? "," : "");
+    }
+    buf_append_byte(&list, 0);
+    good = good && buf_len(&list) > 1 && ares_set_servers_ports_csv(d->channel, (char *)list.base) == ARES_SUCCESS;
+    buf_close(&list);
+    return good ? 0
+                : err_set(e, ERR_INVALID, "resolvers = %s: write ADDRESS or ADDRESS:PORT, with commas between them",
+                          servers);
 }
 
 static int channel_open(struct dns *d, const struct dns_config *c, struct err_detail *e)
 {
     struct ares_options o = {
-        .flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES,
+        .flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES | ARES_FLAG_EDNS,
+        .ednspsz = EDNS_OCTETS,
         .timeout = (int)(c->timeout_ms ? c->timeout_ms : 3000),
         .tries = (int)(c->tries ? c->tries : 2),
         .lookups = (char[]){"b"},
@@ -343,7 +374,7 @@ static int channel_open(struct dns *d, const struct dns_config *c, struct err_de
     };
     int r = ares_init_options(&d->channel, &o,
                               ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS |
-                                  ARES_OPT_SOCK_STATE_CB);
+                                  ARES_OPT_SOCK_STATE_CB | ARES_OPT_EDNSPSZ);
     if (r != ARES_SUCCESS)
         return err_set(e, ERR_INVALID, "resolver: %s", ares_strerror(r));
     r = c->servers ? servers_set(d, c->servers, e) : 0;
