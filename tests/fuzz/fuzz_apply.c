@@ -7,6 +7,8 @@
 
 enum { ENTRIES_MAX = 24, REPEATED_MAX = 3 };
 
+static const int64_t start_ms = 1700000000000;
+
 struct maker {
     struct fuzz_dice dice;
     struct slice in; /* steers the choices, octet by octet, until it is used up */
@@ -23,16 +25,40 @@ static uint32_t choose(struct maker *m, uint32_t below)
 }
 
 /* Few names and numbers, so that commands meet. */
-static char *name_make(struct maker *m)
+static char *name_make(struct maker *m, const char *field)
 {
     static const char *const names[] = {"INBOX",    "a",          "a/b",     "a/c",  "d",        "u@x.test", "v@x.test",
                                         "x.test",   "y.test",     "$Junk",   "key",  "w@y.test", "",         "inbox",
                                         "\xc3\xa9", "u+d@x.test", "@x.test", "a//b", "\xff",     "INBOX/s"};
+    if (strcmp(field, "destination") == 0 && choose(m, 8))
+        return arena_str(&m->arena, slice_str(names[6 + choose(m, 2)]));
     return arena_str(&m->arena, slice_str(names[choose(m, sizeof(names) / sizeof(names[0]))]));
 }
 
-static uint64_t number_make(struct maker *m)
+/* Fields that must agree with others before a command gets far: mostly few values. */
+static const struct {
+    const char *name;
+    uint32_t first, n;
+} steered[] = {{"node", 1, 2},
+               {"boot", 1, 2},
+               {"item", 1, 4},
+               {"items", 1, 4},
+               {"leg", 1, 2},
+               {"attempt", 1, 2},
+               {"notify", 0, 9},
+               {"recipients", 0, 2},
+               {"skip", 0, 2},
+               {"accounts", 1, 2},
+               {"account", 0, 3},
+               {"size", 100, 2},
+               {"destination_max", 0, 3},
+               {"max", 1, 3}};
+
+static uint64_t number_make(struct maker *m, const char *name)
 {
+    for (size_t i = 0; i < sizeof steered / sizeof steered[0]; i++)
+        if (strcmp(name, steered[i].name) == 0 && choose(m, 8))
+            return steered[i].first + choose(m, steered[i].n);
     uint32_t roll = choose(m, 20);
     return roll < 14 ? roll : roll < 18 ? (uint64_t)roll << 7 : roll == 18 ? UINT32_MAX : UINT64_MAX;
 }
@@ -55,6 +81,13 @@ static ProtobufCBinaryData bytes_make(struct maker *m, const ProtobufCFieldDescr
     return (ProtobufCBinaryData){n, p};
 }
 
+/* Times about those of the commands: what is due, and leases that have not run out. */
+static bool is_time(const ProtobufCFieldDescriptor *f)
+{
+    size_t n = strlen(f->name);
+    return n > 3 && strcmp(f->name + n - 3, "_ms") == 0;
+}
+
 static void value_make(struct maker *m, const ProtobufCFieldDescriptor *f, void *at)
 {
     switch (f->type) {
@@ -62,7 +95,7 @@ static void value_make(struct maker *m, const ProtobufCFieldDescriptor *f, void 
         *(ProtobufCMessage **)at = message_make(m, f->descriptor);
         break;
     case PROTOBUF_C_TYPE_STRING:
-        *(char **)at = name_make(m);
+        *(char **)at = name_make(m, f->name);
         break;
     case PROTOBUF_C_TYPE_BYTES:
         *(ProtobufCBinaryData *)at = bytes_make(m, f);
@@ -73,10 +106,10 @@ static void value_make(struct maker *m, const ProtobufCFieldDescriptor *f, void 
     case PROTOBUF_C_TYPE_UINT64:
     case PROTOBUF_C_TYPE_INT64:
     case PROTOBUF_C_TYPE_FIXED64:
-        *(uint64_t *)at = number_make(m);
+        *(uint64_t *)at = is_time(f) && choose(m, 4) ? (uint64_t)start_ms + choose(m, 40) : number_make(m, f->name);
         break;
     default:
-        *(uint32_t *)at = (uint32_t)(f->type == PROTOBUF_C_TYPE_ENUM ? choose(m, 4) : number_make(m));
+        *(uint32_t *)at = (uint32_t)(f->type == PROTOBUF_C_TYPE_ENUM ? choose(m, 4) : number_make(m, f->name));
     }
 }
 
@@ -138,7 +171,7 @@ static void command_make(struct maker *m, uint32_t seq, struct buf *entry)
         c.id->seq = seq;
     }
     if (choose(m, 8))
-        c.time_ms = 1700000000000 + seq;
+        c.time_ms = start_ms + seq;
     uint8_t *packed = arena_alloc(&m->arena, merlion__command__get_packed_size(&c) + 1);
     entry_add(entry, slice_make(packed, merlion__command__pack(&c, packed)));
 }
@@ -154,7 +187,7 @@ static void prologue(struct buf *entry)
     id.node = 9;
     id.boot = 1;
     c.id = &id;
-    c.time_ms = 1700000000000;
+    c.time_ms = start_ms;
     domain.name = (char *)(uintptr_t) "x.test";
     id.seq = 1;
     c.op_case = MERLION__COMMAND__OP_DOMAIN_ADD;
@@ -170,6 +203,12 @@ static void prologue(struct buf *entry)
         id.seq++;
         entry_add(entry, slice_make(packed, merlion__command__pack(&c, packed)));
     }
+    Merlion__FormatRaise raise = MERLION__FORMAT_RAISE__INIT;
+    raise.format = STORE_FORMAT_MAX;
+    c.op_case = MERLION__COMMAND__OP_FORMAT_RAISE;
+    c.format_raise = &raise;
+    id.seq++;
+    entry_add(entry, slice_make(packed, merlion__command__pack(&c, packed)));
     entry_end(entry);
 }
 
