@@ -39,10 +39,17 @@ int descriptor_decode(struct slice in, uint64_t *index_r, struct store_position 
 }
 
 /* Only room is given now; it is filled when the store is durable at this index (raft_guard holds the put until then).
- */
+ *
+ * libraft may ask between applying a configuration and noting that it is committed, when it applies two in one go, as
+ * after a start. Its snapshot would have the older one: the node's next life takes the newer one for uncommitted and,
+ * as leader, refuses every change; once the log is cut off behind the entry it goes back to the old membership. An
+ * error makes libraft ask again at its next step. */
 int core_fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
 {
-    (void)fsm;
+    struct replication *r = fsm->data;
+    uint64_t noted = r->raft.configuration_uncommitted_index;
+    if (noted != 0 && noted <= raft_commit_index(&r->raft))
+        return RAFT_BUSY;
     *bufs = raft_malloc(sizeof **bufs);
     ENSURE(*bufs);
     (*bufs)[0] = (struct raft_buffer){raft_calloc(1, CORE_DESCRIPTOR), CORE_DESCRIPTOR};
