@@ -179,14 +179,15 @@ static void part_begin(const struct writer *w, const char *type, bool eight)
 /* ---- for people ---- */
 
 static const struct {
-    const char *action, *heading;
+    const char *action, *status, *heading; /* status: when none is given, a notice must have one */
 } actions[] = {
-    [DSN_FAILED] = {"failed", "Your message could not be delivered to:"},
-    [DSN_DELAYED] = {"delayed", "Your message could not be delivered yet, and is still being tried. You need not send "
-                                "it again.\r\nIt waits for:"},
-    [DSN_DELIVERED] = {"delivered", "Your message was delivered to:"},
-    [DSN_RELAYED] = {"relayed", "Your message was passed on to a server that sends no delivery reports, for:"},
-    [DSN_EXPANDED] = {"expanded", "Your message was passed on to the members of:"},
+    [DSN_FAILED] = {"failed", "5.0.0", "Your message could not be delivered to:"},
+    [DSN_DELAYED] = {"delayed", "4.0.0",
+                     "Your message could not be delivered yet, and is still being tried. You need not send "
+                     "it again.\r\nIt waits for:"},
+    [DSN_DELIVERED] = {"delivered", "2.0.0", "Your message was delivered to:"},
+    [DSN_RELAYED] = {"relayed", "2.0.0", "Your message was passed on to a server that sends no delivery reports, for:"},
+    [DSN_EXPANDED] = {"expanded", "2.0.0", "Your message was passed on to the members of:"},
 };
 enum { ACTION_N = sizeof(actions) / sizeof(actions[0]) };
 
@@ -279,7 +280,8 @@ static void status_recipient_put(const struct writer *w, const struct dsn_recipi
         typed_address_put(w, "Original-Recipient", r->orcpt);
     final_recipient_put(w, r->address);
     buf_printf(w->out, "Action: %s\r\n", actions[r->action].action);
-    field_put(w, "Status", slice_make(r->enhanced, strnlen(r->enhanced, sizeof(r->enhanced))));
+    struct slice status = slice_make(r->enhanced, strnlen(r->enhanced, sizeof(r->enhanced)));
+    field_put(w, "Status", status.n > 0 ? status : slice_str(actions[r->action].status));
     if (r->host.n > 0)
         named_put(w, "Remote-MTA", "dns", 0, r->host);
     struct slice reply = slice_first(r->reply, REPLY_MAX);

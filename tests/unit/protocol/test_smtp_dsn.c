@@ -216,17 +216,20 @@ static void each_action(void **state)
         enum dsn_action action;
         const char *field, *subject, *text;
     } cases[] = {
-        {DSN_FAILED, "\r\nAction: failed\r\n", "\r\nSubject: Undelivered", "could not be delivered to:"},
-        {DSN_DELAYED, "\r\nAction: delayed\r\n", "\r\nSubject: Delayed", "still being tried"},
-        {DSN_DELIVERED, "\r\nAction: delivered\r\n", "\r\nSubject: Delivery report", "was delivered"},
-        {DSN_RELAYED, "\r\nAction: relayed\r\n", "\r\nSubject: Delivery report", "sends no delivery reports"},
-        {DSN_EXPANDED, "\r\nAction: expanded\r\n", "\r\nSubject: Delivery report", "members"},
+        {DSN_FAILED, "\r\nAction: failed\r\nStatus: 5.0.0\r\n", "\r\nSubject: Undelivered",
+         "could not be delivered to:"},
+        {DSN_DELAYED, "\r\nAction: delayed\r\nStatus: 4.0.0\r\n", "\r\nSubject: Delayed", "still being tried"},
+        {DSN_DELIVERED, "\r\nAction: delivered\r\nStatus: 2.0.0\r\n", "\r\nSubject: Delivery report", "was delivered"},
+        {DSN_RELAYED, "\r\nAction: relayed\r\nStatus: 2.0.0\r\n", "\r\nSubject: Delivery report",
+         "sends no delivery reports"},
+        {DSN_EXPANDED, "\r\nAction: expanded\r\nStatus: 2.0.0\r\n", "\r\nSubject: Delivery report", "members"},
     };
 
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct fixture f;
         prepare(&f, cases[i].action);
+        f.r[0].enhanced[0] = '\0';
         write_checked(&f);
         bool delayed = cases[i].action == DSN_DELAYED;
         assert_true(part_has(&f, 2, cases[i].field));
