@@ -98,18 +98,29 @@ static void put_number(struct buf *b, bool as_json, const struct log_field *f)
     put_field(b, as_json, f->key, slice_str(text), true);
 }
 
+static void stamp_write(char *out, size_t size)
+{
+    int64_t ms = clock_wall_ms();
+    time_t seconds = (time_t)(ms / 1000);
+    struct tm tm;
+    gmtime_r(&seconds, &tm);
+    size_t n = strftime(out, size, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(out + n, size - n, ".%03dZ", (int)(ms % 1000));
+}
+
+/* One write a line: lines of threads do not mix. */
+static void line_write(struct slice line)
+{
+    ssize_t ignored = write(STDERR_FILENO, line.p, line.n);
+    (void)ignored;
+}
+
 void log_write(enum log_level level, const char *event, const struct log_field *fields)
 {
     bool as_json = atomic_load_explicit(&json, memory_order_relaxed);
     struct buf b = {0};
     char stamp[48];
-    int64_t ms = clock_wall_ms();
-    time_t seconds = (time_t)(ms / 1000);
-    struct tm tm;
-    gmtime_r(&seconds, &tm);
-    size_t n = strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(stamp + n, sizeof stamp - n, ".%03dZ", (int)(ms % 1000));
-
+    stamp_write(stamp, sizeof stamp);
     if (as_json)
         buf_append_byte(&b, '{');
     put_field(&b, as_json, "time", slice_str(stamp), false);
@@ -128,8 +139,17 @@ void log_write(enum log_level level, const char *event, const struct log_field *
             put_number(&b, as_json, fields);
     }
     buf_append_str(&b, as_json ? "}\n" : "\n");
-    struct slice line = buf_slice(&b);
-    ssize_t ignored = write(STDERR_FILENO, line.p, line.n); /* one write a line: lines of threads do not mix */
-    (void)ignored;
+    line_write(buf_slice(&b));
     buf_close(&b);
+}
+
+void log_without_memory(const char *event, const char *key, uint64_t value)
+{
+    char stamp[48], line[512];
+    stamp_write(stamp, sizeof stamp);
+    const char *format = atomic_load_explicit(&json, memory_order_relaxed)
+                             ? "{\"time\":\"%s\",\"level\":\"error\",\"node\":\"%s\",\"event\":\"%s\",\"%s\":%llu}\n"
+                             : "time=%s level=error node=%s event=\"%s\" %s=%llu\n";
+    int n = snprintf(line, sizeof line, format, stamp, node_name, event, key, (unsigned long long)value);
+    line_write(slice_make(line, n < 0 ? 0 : (size_t)n < sizeof line ? (size_t)n : sizeof line - 1));
 }

@@ -38,5 +38,7 @@ struct log_field {
             log_write((level), (event), (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){.type = LOG_END}}); \
     } while (0)
 void log_write(enum log_level level, const char *event, const struct log_field *fields);
+/* One line at level error without allocating, for when there is no memory. event and key: plain text. */
+void log_without_memory(const char *event, const char *key, uint64_t value);
 
 #endif

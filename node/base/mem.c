@@ -1,27 +1,41 @@
 #include "node/base/mem.h"
 
 #include "node/base/err.h"
+#include "node/base/log.h"
 
 #include <stdlib.h>
+#include <unistd.h>
+
+enum { EXIT_LACKING = 70 }; /* EX_SOFTWARE, as for failing storage: start again */
+
+/* Says so and ends the process, without asking for more memory to do it. */
+static _Noreturn void lacking(size_t n)
+{
+    log_without_memory("out of memory", "octets", n);
+    _exit(EXIT_LACKING);
+}
 
 void *mem_alloc(size_t n)
 {
     void *p = malloc(n ? n : 1);
-    ENSURE(p != NULL);
+    if (!p)
+        lacking(n);
     return p;
 }
 
 void *mem_zalloc(size_t n)
 {
     void *p = calloc(1, n ? n : 1);
-    ENSURE(p != NULL);
+    if (!p)
+        lacking(n);
     return p;
 }
 
 void *mem_realloc(void *p, size_t n)
 {
     p = realloc(p, n ? n : 1);
-    ENSURE(p != NULL);
+    if (!p)
+        lacking(n);
     return p;
 }
 

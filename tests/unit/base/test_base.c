@@ -10,6 +10,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -196,12 +199,40 @@ static void test_slices(void **state)
     assert_int_equal(slice_trim(SLICE_LITERAL("  ")).n, 0);
 }
 
+/* With no memory left at all, the end needs none: a line is written, and the process is gone. */
+static void test_memory_lacks(void **state)
+{
+    (void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    skip(); /* they need address space without limit */
+#endif
+    int out[2], status;
+    char said[512] = "";
+    assert_int_equal(pipe(out), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(out[1], STDERR_FILENO);
+        setrlimit(RLIMIT_AS, &(struct rlimit){64 << 20, 64 << 20});
+        for (size_t n = 1 << 20; n >= 8; n /= 2)
+            while (malloc(n))
+                continue;
+        mem_alloc(24);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(read(out[0], said, sizeof said - 1) > 0);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 70);
+    assert_non_null(strstr(said, "event=\"out of memory\" octets=24\n"));
+    close(out[0]);
+    close(out[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers), cmocka_unit_test(test_buf_moves), cmocka_unit_test(test_reader),
-        cmocka_unit_test(test_arena),   cmocka_unit_test(test_tasks),     cmocka_unit_test(test_names),
-        cmocka_unit_test(test_slices),
+        cmocka_unit_test(test_numbers), cmocka_unit_test(test_buf_moves),    cmocka_unit_test(test_reader),
+        cmocka_unit_test(test_arena),   cmocka_unit_test(test_tasks),        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_slices),  cmocka_unit_test(test_memory_lacks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
