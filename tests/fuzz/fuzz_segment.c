@@ -140,7 +140,7 @@ static void appended(struct task *t)
 
 static void append(struct blob_log *b, unsigned which)
 {
-    struct task_queue home;
+    static struct task_queue home; /* the poster looks at it once more after the task has run */
     task_queue_init(&home, nudge, NULL);
     struct blob_append a = {.task.run = appended, .home = &home, .record = records[which], .status = 1};
     blob_append(b, &a);
