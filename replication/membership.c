@@ -167,8 +167,10 @@ static void before_done(struct raft_barrier *b, int status)
         rc = raft_remove(&r->raft, &m->change, m->id, change_done);
     else if (rc == 0)
         rc = raft_assign(&r->raft, &m->change, m->id, m->role, change_done);
-    if (rc != 0)
+    if (rc != 0) {
+        log_event(LOG_WARN, "configuration change refused", LOG_U("member", m->id), LOG_S("why", raft_strerror(rc)));
         change_end(r, false);
+    }
 }
 
 static void change_begin(struct replication *r, enum change_kind kind, uint64_t id, const char *address, int role)

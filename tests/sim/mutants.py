@@ -41,7 +41,7 @@ MUTANTS = {
         if (x->table == TABLE_RUNS)
             continue;
         if (x->cursor)
-"""), ("store/record.c", """struct sum128 record_sum(struct buf *scratch, enum table t, struct slice key, struct slice value)
+"""), ("store/key.c", """struct sum128 record_sum(struct buf *scratch, enum table t, struct slice key, struct slice value)
 {
 """, """struct sum128 record_sum(struct buf *scratch, enum table t, struct slice key, struct slice value)
 {
@@ -67,6 +67,11 @@ MUTANTS = {
         if (x->cursor)
 """)],
     # Beyond the twelve: the guards around libraft.
+    "stale-members-in-snapshot": [("replication/core_sync.c", """if (noted != 0 && noted <= raft_commit_index(&r->raft))
+        return RAFT_BUSY;
+""", """if (noted > UINT64_MAX / 2)
+        return RAFT_BUSY;
+""")],
     "mark-ignored": [("replication/core_raft.c", """    if (last < r->mark.index)
 """, """    if (last + 1000000 < r->mark.index)
 """), ("replication/core_raft.c", """    if (p.index > last)

@@ -50,9 +50,14 @@ static bool leads(const struct sim_node *n)
 static bool formed(unsigned n)
 {
     struct replication_now now;
-    for (unsigned i = 0; i < n; i++)
-        if (!node_now(&nodes[i], &now) || !now.has_leader || (i < 3 && now.role != 1) || now.syncing)
+    unsigned voters = 0;
+    for (unsigned i = 0; i < n; i++) {
+        if (!node_now(&nodes[i], &now) || !now.has_leader || now.role < 0 || now.syncing)
             return false;
+        voters += now.role == 1;
+    }
+    if (voters < 3)
+        return false;
     for (unsigned i = 0; i < model.account_n; i++)
         if (!model.accounts[i].known)
             return false;
