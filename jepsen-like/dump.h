@@ -16,7 +16,7 @@ struct dump {
     size_t n;
     char (*mailboxes)[64];
     size_t mailbox_n;
-    struct text told; /* every byte of it that must be the same on all nodes */
+    struct text told; /* what must be the same on all nodes, bodies as sums */
 };
 
 /* Tries for some seconds. Returns whether the node told everything. */

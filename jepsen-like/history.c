@@ -7,7 +7,7 @@
 static struct {
     pthread_mutex_t lock;
     struct op *ops;
-    size_t n, room;
+    size_t n, room, delivered;
 } history = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 void history_add(const struct op *op)
@@ -18,6 +18,7 @@ void history_add(const struct op *op)
         history.ops = xrealloc(history.ops, history.room * sizeof *history.ops);
     }
     history.ops[history.n++] = *op;
+    history.delivered += op->kind == OP_DELIVER && op->outcome == OUTCOME_OK;
     pthread_mutex_unlock(&history.lock);
 }
 
@@ -25,6 +26,14 @@ size_t history_count(void)
 {
     pthread_mutex_lock(&history.lock);
     size_t n = history.n;
+    pthread_mutex_unlock(&history.lock);
+    return n;
+}
+
+size_t history_delivered(void)
+{
+    pthread_mutex_lock(&history.lock);
+    size_t n = history.delivered;
     pthread_mutex_unlock(&history.lock);
     return n;
 }
@@ -62,5 +71,5 @@ void history_free(void)
 {
     free(history.ops);
     history.ops = NULL;
-    history.n = history.room = 0;
+    history.n = history.room = history.delivered = 0;
 }

@@ -34,8 +34,9 @@ struct op {
 
 void history_add(const struct op *op);
 
-/* How many so far. */
+/* How many so far, and how many deliveries that were acknowledged. */
 size_t history_count(void);
+size_t history_delivered(void);
 
 /* Once no client runs any more. */
 const struct op *history_ops(size_t *n_r);

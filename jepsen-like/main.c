@@ -135,7 +135,7 @@ static void difference_say(const struct text *a, const struct text *b, const cha
     while (i < a->n && i < b->n && a->p[i] == b->p[i])
         if (a->p[i++] == '\n')
             line = i;
-    say("FOUND n%u tells the mail of %s otherwise than n1: at byte %zu %.200s | %.200s", node, user, i,
+    say("FOUND n%u tells the mail of %s otherwise than the first: at byte %zu %.200s | %.200s", node, user, i,
         line < a->n ? a->p + line : "", line < b->n ? b->p + line : "");
 }
 
@@ -150,37 +150,67 @@ static void dump_write(const struct dump *d, unsigned node, const char *user)
     fclose(f);
 }
 
-static void workload_check(const struct workload *w)
+/* A node's; the nodes tell theirs at the same time. */
+struct telling {
+    pthread_t thread;
+    unsigned node;
+    const char *user;
+    struct dump d;
+    bool told;
+};
+
+static void *telling_run(void *arg)
 {
-    struct dump first = {0};
-    bool have = false;
+    struct telling *t = arg;
+    t->told = dump_make(&t->d, t->node, t->user);
+    return NULL;
+}
+
+static void tell_all(struct telling t[NODES_MAX + 1], const char *user)
+{
     for (unsigned node = 1; node <= nodes_count(); node++) {
-        struct dump d = {0};
-        if (!dump_make(&d, node, w->user)) {
+        t[node] = (struct telling){.node = node, .user = user};
+        if (pthread_create(&t[node].thread, NULL, telling_run, &t[node]))
+            fail("no thread for a dump");
+    }
+    for (unsigned node = 1; node <= nodes_count(); node++)
+        pthread_join(t[node].thread, NULL);
+}
+
+/* Against the first that told. Returns that one, NULL without. */
+static struct telling *tellings_compare(struct telling t[NODES_MAX + 1], const char *user)
+{
+    struct telling *first = NULL;
+    for (unsigned node = 1; node <= nodes_count(); node++) {
+        if (!t[node].told) {
             test.replicas_differ++;
-            say("FOUND n%u cannot tell the mail of %s", node, w->user);
-            continue;
-        }
-        if (have && (d.told.n != first.told.n || memcmp(d.told.p, first.told.p, d.told.n) != 0)) {
+            say("FOUND n%u cannot tell the mail of %s", node, user);
+        } else if (!first) {
+            first = &t[node];
+        } else if (t[node].d.told.n != first->d.told.n || memcmp(t[node].d.told.p, first->d.told.p, first->d.told.n)) {
             test.replicas_differ++;
-            difference_say(&first.told, &d.told, w->user, node);
-            dump_write(&first, 1, w->user);
-            dump_write(&d, node, w->user);
-        }
-        if (!have) {
-            first = d;
-            have = true;
-        } else {
-            dump_free(&d);
+            difference_say(&first->d.told, &t[node].d.told, user, node);
+            dump_write(&first->d, first->node, user);
+            dump_write(&t[node].d, node, user);
         }
     }
-    say("%s: %zu messages in %zu mailboxes were told by all", w->name, first.n, first.mailbox_n);
-    if (have)
-        w->check(&first, &verdict);
-    else
+    return first;
+}
+
+static void workload_check(const struct workload *w)
+{
+    struct telling t[NODES_MAX + 1];
+    tell_all(t, w->user);
+    struct telling *first = tellings_compare(t, w->user);
+    if (first) {
+        say("%s: %zu messages in %zu mailboxes were told by all", w->name, first->d.n, first->d.mailbox_n);
+        w->check(&first->d, &verdict);
+    } else {
         verdict.unknown++;
+    }
     say("%s: checked", w->name);
-    dump_free(&first);
+    for (unsigned node = 1; node <= nodes_count(); node++)
+        dump_free(&t[node].d);
 }
 
 static void settle(void)
@@ -275,10 +305,16 @@ static int result_say(const struct nemesis_result *r)
     return pass ? 0 : 1;
 }
 
+static bool enough(void)
+{
+    return history_delivered() >= test.o.delivered_min;
+}
+
 static void faults_make(struct nemesis_result *r)
 {
     struct nemesis_options n = {.seconds = test.o.seconds,
                                 .rounds_min = test.o.rounds_min,
+                                .enough = enough,
                                 .seconds_max = test.o.seconds_max,
                                 .fault_ms = test.o.fault_ms,
                                 .calm_ms = test.o.calm_ms,

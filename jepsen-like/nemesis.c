@@ -222,8 +222,9 @@ void nemesis_run(const struct nemesis_options *o, struct nemesis_result *r)
         r->kinds = round_make(n, order);
         for (unsigned i = 0; i < r->kinds && on; i++) {
             uint64_t now = now_ns();
-            r->out_of_time = rounds < o->rounds_min && now >= last;
-            if ((on = now < end || (rounds < o->rounds_min && now < last)))
+            bool wanted_more = rounds < o->rounds_min || !o->enough();
+            r->out_of_time = wanted_more && now >= last;
+            if ((on = now < end || (wanted_more && now < last)))
                 fault_run(n, r, order[i]);
         }
         r->least += on;

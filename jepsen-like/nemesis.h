@@ -7,6 +7,7 @@
 struct nemesis_options {
     uint64_t seconds; /* goes on so long, and until every fault came rounds_min times */
     unsigned rounds_min;
+    bool (*enough)(void); /* and until this says so */
     uint64_t seconds_max; /* but no longer; 0: no limit */
     unsigned fault_ms;    /* a fault lasts between a third of it and it */
     unsigned calm_ms;     /* after the cluster serves again */

@@ -35,6 +35,7 @@ static const struct options smoke = {.seconds = 75,
                                      .pace = 1,
                                      .smoke = true};
 static const struct options full = {.seconds = 2600,
+                                    .seconds_max = 3600,
                                     .fault_ms = 8000,
                                     .calm_ms = 3000,
                                     .rounds_min = 3,
