@@ -340,9 +340,9 @@ void member_transferred(struct replication *r, struct list *transfer);
 void membership_requests_cancel(struct replication *r);
 
 /* ---- contact.c ---- */
-void contact_heard(struct replication *r, struct peer *p);    /* any frame */
+void contact_heard(struct replication *r, struct peer *p);      /* any frame */
 void contact_raft_heard(struct replication *r, struct peer *p); /* after libraft took its message */
-void contact_refused(struct replication *r, struct peer *p);  /* a connection was */
+void contact_refused(struct replication *r, struct peer *p);    /* a connection was */
 void contact_tick(struct replication *r, int64_t now);
 
 /* ---- status.c ---- */

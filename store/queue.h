@@ -3,33 +3,24 @@
  *   item ─┬─ leg (destination a) ─┬─ recipient     An item is one message in the queue, with its sender; a leg all its
  *         │                       └─ recipient     recipients at one destination, what one SMTP transaction delivers.
  *         └─ leg (destination b) ─── recipient     A recipient leaves its leg with the outcome, a leg the item when
- * none is left, and the item the queue with its last leg.
+ *                                                  none is left, and the item the queue with its last leg.
  *
- *               enqueue                 lease (or at enqueue)               outcome: all delivered or failed
- *      (none) ──────────► WAITING(due) ────────────────────► LEASED(holder) ───────────────────────────────► (gone)
- *                          ▲      ▲ │                           │   │
- *                  release │      │ └── hold ──► HELD           │   │ outcome: some deferred (due = next_ms); attempts
- * + 1 └──────│────────────────┘ ◄──────────│───┘   (of a held item: HELD) └─────────────────────────────┘ void: the
- * holder is dead, or its time is over (due = now)
+ *              enqueue               lease (or at enqueue)           outcome: all delivered or failed
+ *      (none) ────────► WAITING(due) ─────────────────────► LEASED ──────────────────────────────────► (gone)
+ *                        │      ▲ ▲                          │  │
+ *                   hold │      │ └──────────────────────────┘  │ outcome: some deferred (due = next_ms)
+ *                        ▼      │ release                       │ void: the holder is dead, or its time is over (due =
+ *                       HELD ───┘ ◄─────────────────────────────┘ now). Of a held item: HELD
  *
  * Commands, all from format 2 on: Deliver.enqueue, QueueLease, QueueOutcome, QueueVoid, QueueControl (command.proto). A
  * lease is {node, boot, until}; an outcome must name the lease's node and boot and the attempt that it began, else it
  * changes nothing: that is what makes an outcome count once. DSNs are part of the outcome's command, so there is one or
- * none. HOLD and CANCEL of a leased leg take effect when its outcome comes (delivered mail is delivered); CANCEL takes
- * waiting ones at once. The message's body is referenced by the item (content record), and freed with it.
+ * none. HOLD and CANCEL of a leased leg take effect when its outcome comes (delivered mail is delivered) or its lease
+ * is void; CANCEL takes waiting ones at once. The message's body is referenced by the item (content record), and freed
+ * with it. An attempt counts when it is leased; one given back untried does not.
  *
- * Tables (keys big-endian as in schema.h, "destination NUL" sorts names whole):
- *   queue          item u64                                  sender, flags, envid, id, account, body hash, size, skip,
- * times, held, legs left queue_leg      item u64, leg u32                         destination, state, attempts, due,
- * holder, warned, recipients queue_attempt  item u64, leg u32, attempt u32            QueueAttempt and replies; the
- * first and the last QUEUE_ATTEMPTS_KEPT - 1 queue_due      destination NUL, due u64, item u64, leg u32     - waiting
- * legs, in the order they are leased queue_lease    node u64, item u64, leg u32               boot, until queue_next
- * due u64, destination                      -    one a destination that has waiting legs: the due time of its first
- *   destination    destination                               waiting, leased, held counts, first due (its key in
- * queue_next) queue_state    "q"                                       next item, counts of items, legs by state,
- * recipients, bytes queue_rate     account u64                               the hour (ms / 3,600,000) and how many
- * recipients were enqueued in it
- */
+ * Tables, keys and records: store/queue_schema.h. Of a leg's attempts the first and the last QUEUE_ATTEMPTS_KEPT - 1
+ * are kept while it lives; that of the outcome that ends it is not. */
 #ifndef STORE_QUEUE_H
 #define STORE_QUEUE_H
 

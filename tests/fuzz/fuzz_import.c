@@ -3,6 +3,7 @@
  * as it came. */
 #include "node/base/buf.h"
 #include "node/base/log.h"
+#include "store/queue.h"
 #include "store/stream.h"
 #include "tests/fuzz/fuzz_store.h"
 
@@ -138,9 +139,11 @@ static bool alias_look(void *arg, struct slice address, struct slice targets)
 {
     uint64_t accounts[8];
     unsigned n;
+    struct resolve_foreign foreign;
     (void)arg, (void)targets;
-    (void)store_resolve(view, address, accounts, 8, &n, NULL);
-    ENSURE(n <= 8);
+    (void)store_resolve(view, address, accounts, 8, &n, &foreign);
+    ENSURE(n <= 8 && foreign.n <= sizeof foreign.text);
+    (void)store_address_belongs(view, 1, address);
     return true;
 }
 
@@ -148,6 +151,72 @@ static bool member_look(void *arg, const struct store_member *m)
 {
     (void)arg;
     return m->name.n <= m->name.n + m->version.n;
+}
+
+/* ---- the queue ---- */
+
+static bool recipient_look(void *arg, unsigned place, const struct store_queue_recipient *r)
+{
+    (void)arg;
+    return place < QUEUE_RECIPIENTS_MAX && r->address.n <= 1024;
+}
+
+static bool reply_look(void *arg, const struct store_queue_reply *r)
+{
+    (void)arg;
+    return r->text.n <= QUEUE_REPLY_MAX;
+}
+
+static bool attempt_look(void *arg, const struct store_queue_attempt *a)
+{
+    const struct store_queue_leg *l = arg;
+    store_queue_reply_each(view, l->item, l->leg, a->attempt, reply_look, NULL);
+    return true;
+}
+
+static bool leg_look(void *arg, const struct store_queue_leg *l)
+{
+    struct store_queue_leg again = *l;
+    struct store_queue_destination d;
+    (void)arg;
+    ENSURE(store_queue_leg(view, l->item, l->leg, &again) == 0 && again.attempts == l->attempts);
+    store_queue_recipient_each(view, l->item, l->leg, recipient_look, NULL);
+    store_queue_attempt_each(view, l->item, l->leg, attempt_look, &again);
+    (void)store_queue_destination(view, l->destination, &d);
+    return true;
+}
+
+static bool item_look(void *arg, const struct store_queue_item *i)
+{
+    struct store_queue_item again;
+    (void)arg;
+    ENSURE(store_queue_item(view, i->id, &again) == 0 && again.legs == i->legs);
+    store_queue_leg_each(view, i->id, leg_look, NULL);
+    return true;
+}
+
+static bool destination_look(void *arg, const struct store_queue_destination *d)
+{
+    (void)arg;
+    return d->name.n > 0;
+}
+
+static bool lease_look(void *arg, uint64_t node, uint64_t boot, int64_t until_ms, uint64_t item, uint32_t leg)
+{
+    struct store_queue_leg l;
+    (void)arg, (void)node, (void)boot, (void)until_ms;
+    (void)store_queue_leg(view, item, leg, &l);
+    return true;
+}
+
+static void look_at_queue(void)
+{
+    struct store_queue_totals t;
+    store_queue_totals(view, &t);
+    store_queue_item_each(view, 0, item_look, NULL);
+    store_queue_due_each(view, INT64_MAX, destination_look, NULL);
+    store_queue_destination_each(view, destination_look, NULL);
+    store_queue_lease_each(view, 0, lease_look, NULL);
 }
 
 static void look_at_all(struct store *s)
@@ -162,6 +231,7 @@ static void look_at_all(struct store *s)
     store_member_each(view, member_look, NULL);
     for (uint64_t account = 0; account < 8; account++)
         store_mailbox_each(view, account, mailbox_look, NULL);
+    look_at_queue();
     store_view_close(&view);
 }
 
