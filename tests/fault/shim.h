@@ -32,6 +32,7 @@ enum call {
     CALL_RMDIR,
     CALL_OPEN,   /* of a file that is there */
     CALL_ACCEPT, /* of a connection: has no path */
+    CALL_MEMORY, /* malloc, calloc, realloc: can only fail; the path is its name */
     CALL_N
 };
 
@@ -43,7 +44,9 @@ struct control {
     _Atomic uint64_t at;    /* the action falls due at this one; 0: never */
     _Atomic uint64_t hits;
     uint64_t seed; /* of what survives a power cut; 0: nothing */
-    uint32_t action, error, sticky, calls;
+    uint32_t action, error;
+    uint32_t sticky; /* at every point from there on, not at that one alone */
+    uint32_t calls;
     uint32_t record, lie; /* lie: syncs do nothing, as on a disk that claims to have written */
     char path[128];       /* part of the paths that count; empty: all */
     char last[256];       /* the call and path that were hit */

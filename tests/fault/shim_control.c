@@ -18,6 +18,7 @@ static const char *const call_names[CALL_N] = {
     [CALL_WRITE] = "write",   [CALL_SUBMIT] = "submit",     [CALL_SYNC] = "sync",         [CALL_RENAME] = "rename",
     [CALL_UNLINK] = "unlink", [CALL_TRUNCATE] = "truncate", [CALL_ALLOCATE] = "allocate", [CALL_CREATE] = "create",
     [CALL_MKDIR] = "mkdir",   [CALL_RMDIR] = "rmdir",       [CALL_OPEN] = "open",         [CALL_ACCEPT] = "accept",
+    [CALL_MEMORY] = "memory",
 };
 
 __attribute__((constructor)) static void start(void)

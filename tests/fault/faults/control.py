@@ -7,7 +7,7 @@ import struct
 import subprocess
 import time
 
-CALLS = ["write", "submit", "sync", "rename", "unlink", "truncate", "allocate", "create", "mkdir", "rmdir", "open", "accept"]
+CALLS = ["write", "submit", "sync", "rename", "unlink", "truncate", "allocate", "create", "mkdir", "rmdir", "open", "accept", "memory"]
 CHANGES = CALLS[:10]  # what alters or syncs files: where a crash can matter
 ACTIONS = {"before": 1, "after": 2, "torn": 3, "fail": 4, "power": 5}
 LAYOUT = "<QQQQ6I128s256s"
