@@ -141,6 +141,35 @@ static void parameters(void **state)
     }
 }
 
+static void parameters_of_mail(void **state)
+{
+    static const struct {
+        const char *text, *reply;
+    } cases[] = {
+        {"RET=HDRS", "250 2.1.0 …"},
+        {"RET=ALL", "501 5.5.4 Bad value of RET\r\n"},
+        {"RET", "501 5.5.4 …"},
+        {"RET=FULL RET=HDRS", "501 5.5.4 Malformed parameters\r\n"},
+        {"ENVID=a+2b", "501 5.5.4 Bad value of ENVID\r\n"},
+        {"ENVID=a+0D+0Ab", "501 5.5.4 …"},
+        {"ENVID", "501 5.5.4 …"},
+        {"ENVID=a ENVID=b", "501 5.5.4 Malformed parameters\r\n"},
+        {"NOTIFY=NEVER", "555 5.5.4 …"},
+    };
+    struct fixture f;
+    char line[100];
+
+    (void)state;
+    prepare(&f);
+    start(&f, SMTP_RELAY);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        snprintf(line, sizeof(line), "MAIL FROM:<joe@b.test> %s\r\n", cases[i].text);
+        client_expect(&f.c, line, cases[i].reply);
+        client_expect(&f.c, "RSET\r\n", "250 2.0.0 Ok\r\n");
+    }
+    end(&f);
+}
+
 /* What the next server has to be able to take. */
 static void kinds_of_content(void **state)
 {
@@ -375,9 +404,10 @@ static void author_recheck(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(foreign),          cmocka_unit_test(parameters), cmocka_unit_test(kinds_of_content),
-        cmocka_unit_test(only_after_login), cmocka_unit_test(forwarding), cmocka_unit_test(mixed_outcomes),
-        cmocka_unit_test(mail_from),        cmocka_unit_test(authors),    cmocka_unit_test(author_recheck),
+        cmocka_unit_test(foreign),          cmocka_unit_test(parameters),       cmocka_unit_test(parameters_of_mail),
+        cmocka_unit_test(kinds_of_content), cmocka_unit_test(only_after_login), cmocka_unit_test(forwarding),
+        cmocka_unit_test(mixed_outcomes),   cmocka_unit_test(mail_from),        cmocka_unit_test(authors),
+        cmocka_unit_test(author_recheck),
     };
     log_set_level(LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
