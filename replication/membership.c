@@ -222,7 +222,8 @@ static bool joined(const struct survey *s, uint64_t id)
     return store_member_get(s->v, id, &m) == 0 && m.instance != 0;
 }
 
-/* Raft's configuration follows the records. */
+/* Raft's configuration follows the records. Who goes comes first: a new machine may have its address, and libraft adds
+ * none twice. */
 static bool decide_config(struct survey *s)
 {
     struct replication *r = s->r;
@@ -232,6 +233,9 @@ static bool decide_config(struct survey *s)
             change_begin(r, CHANGE_REMOVE, p->id, NULL, 0);
             return true;
         }
+    }
+    for (unsigned i = 0; i < r->n_peers; i++) {
+        struct peer *p = r->peers[i];
         if (!p->in_config && p->is_member && p->up && joined(s, p->id)) {
             change_begin(r, CHANGE_ADD, p->id, p->address, RAFT_SPARE);
             return true;
