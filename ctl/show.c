@@ -129,12 +129,12 @@ static void marks(const json_t *row, const char *key, struct buf *out)
     buf_append_str(out, leader && self ? " *@" : leader ? " *" : " @");
 }
 
-static void row_add(struct table *t, const struct admin_verb *verb, const json_t *row)
+static void row_add(struct table *t, const struct admin_column *columns, const json_t *row)
 {
     struct buf cell = {0};
 
     for (unsigned i = 0; i < t->columns; i++) {
-        const struct admin_column *c = &verb->columns[i];
+        const struct admin_column *c = &columns[i];
         buf_clear(&cell);
         show_value(c->format, json_object_get(row, c->key), &cell);
         marks(row, c->key, &cell);
@@ -144,15 +144,15 @@ static void row_add(struct table *t, const struct admin_verb *verb, const json_t
     buf_close(&cell);
 }
 
-static void table_begin(struct table *t, const struct admin_verb *verb)
+static void table_begin(struct table *t, const struct admin_column *columns)
 {
     const char *titles[ADMIN_COLUMNS_MAX];
     bool right[ADMIN_COLUMNS_MAX];
     unsigned n = 0;
 
-    for (; n < ADMIN_COLUMNS_MAX && verb->columns[n].key; n++) {
-        enum admin_format f = verb->columns[n].format;
-        titles[n] = verb->columns[n].title;
+    for (; n < ADMIN_COLUMNS_MAX && columns[n].key; n++) {
+        enum admin_format f = columns[n].format;
+        titles[n] = columns[n].title;
         right[n] = f == ADMIN_NUMBER || f == ADMIN_BYTES || f == ADMIN_QUOTA;
     }
     table_init(t, n, titles, right);
@@ -184,26 +184,51 @@ static void verify_foot(const json_t *data, struct buf *out)
     buf_append_str(out, text);
 }
 
-void show_data(const struct admin_verb *verb, const json_t *data, struct buf *out)
+/* One row, a line for each column. */
+static void list_write(const struct admin_column *columns, const json_t *row, struct buf *out)
+{
+    struct table t;
+
+    table_begin(&t, columns);
+    row_add(&t, columns, row);
+    table_write_list(&t, out);
+    table_close(&t);
+}
+
+static void rows_write(const struct admin_verb *verb, const json_t *rows, struct buf *out)
 {
     struct table t;
     size_t i;
     json_t *row;
 
-    if (!verb->columns[0].key)
-        return;
-    table_begin(&t, verb);
-    if (!verb->rows) {
-        row_add(&t, verb, data);
-        table_write_list(&t, out);
-    } else {
-        const json_t *rows = json_object_get(data, verb->rows);
-        json_array_foreach(rows, i, row) row_add(&t, verb, row);
-        if (strcmp(verb->name, "status") == 0)
-            status_head(data, out);
-        table_write(&t, out);
-    }
+    table_begin(&t, verb->columns);
+    json_array_foreach(rows, i, row) row_add(&t, verb->columns, row);
+    table_write(&t, out);
     table_close(&t);
+}
+
+static void more_foot(const json_t *data, struct buf *out)
+{
+    json_int_t shown = json_integer_value(json_object_get(data, "shown"));
+    json_int_t matched = json_integer_value(json_object_get(data, "matched"));
+
+    if (matched > shown)
+        buf_printf(out, "\n%lld of %lld shown: see --limit\n", (long long)shown, (long long)matched);
+}
+
+void show_data(const struct admin_verb *verb, const json_t *data, struct buf *out)
+{
+    if (strcmp(verb->name, "status") == 0)
+        status_head(data, out);
+    if (verb->head[0].key) {
+        list_write(verb->head, data, out);
+        buf_append_byte(out, '\n');
+    }
+    if (verb->rows)
+        rows_write(verb, json_object_get(data, verb->rows), out);
+    else if (verb->columns[0].key)
+        list_write(verb->columns, data, out);
     if (strcmp(verb->name, "verify") == 0)
         verify_foot(data, out);
+    more_foot(data, out);
 }

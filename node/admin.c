@@ -119,7 +119,7 @@ static void accepted(uv_stream_t *server, int status)
 
 static admin_handler *handler_find(const char *verb)
 {
-    const struct admin_handler_entry *tables[] = {admin_cluster_handlers, admin_mail_handlers};
+    const struct admin_handler_entry *tables[] = {admin_cluster_handlers, admin_mail_handlers, admin_queue_handlers};
     for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++)
         for (const struct admin_handler_entry *e = tables[t]; e->verb; e++)
             if (strcmp(e->verb, verb) == 0)
@@ -172,7 +172,7 @@ static void connection_refuse(struct admin_connection *c, int code, const char *
     connection_write(c, &line);
 }
 
-static json_t *ascii(json_t *value)
+json_t *admin_ascii(json_t *value)
 {
     char text[ADDRESS_TEXT_MAX];
     const char *in = json_string_value(value);
@@ -180,22 +180,22 @@ static json_t *ascii(json_t *value)
     return fits ? json_string(address_ascii(slice_str(in), text)) : json_incref(value);
 }
 
-/* Arguments that are addresses and domains, in the form that the store knows. */
+/* Arguments that are addresses and domains, in the form that the store knows. (settings set: see admin_mail.c) */
 static void args_ascii(const struct admin_request *r)
 {
     static const struct {
         const char *verbs, *arg;
-    } table[] = {{"domain ", "name"},  {"domain ", "catch_all"}, {"user ", "address"},
-                 {"user ", "domain"},  {"alias ", "address"},    {"alias ", "targets"},
-                 {"alias ", "domain"}, {"mailbox ", "user"},     {"settings set", "value"}};
+    } table[] = {{"domain ", "name"},   {"domain ", "catch_all"}, {"user ", "address"}, {"user ", "domain"},
+                 {"alias ", "address"}, {"alias ", "targets"},    {"alias ", "domain"}, {"mailbox ", "user"},
+                 {"queue ", "sender"},  {"queue ", "domain"}};
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         json_t *value = json_object_get(r->args, table[i].arg);
         if (!value || !slice_istarts(slice_str(r->verb->name), slice_str(table[i].verbs)))
             continue;
         if (json_is_string(value))
-            json_object_set_new(r->args, table[i].arg, ascii(value));
+            json_object_set_new(r->args, table[i].arg, admin_ascii(value));
         for (size_t k = 0; k < json_array_size(value); k++)
-            json_array_set_new(value, k, ascii(json_array_get(value, k)));
+            json_array_set_new(value, k, admin_ascii(json_array_get(value, k)));
     }
 }
 

@@ -11,7 +11,7 @@ struct admin;
 int admin_listen(struct node *n, const char *path, struct admin **a_r, struct err_detail *e);
 void admin_close(struct admin **a);
 
-/* ---- for handlers: admin_cluster.c, admin_mail.c ---- */
+/* ---- for handlers: admin_cluster.c, admin_mail.c, admin_queue.c ---- */
 
 struct admin_call;
 typedef void admin_handler(struct admin_call *c);
@@ -19,7 +19,8 @@ struct admin_handler_entry {
     const char *verb;
     admin_handler *run;
 };
-extern const struct admin_handler_entry admin_cluster_handlers[], admin_mail_handlers[]; /* end with verb NULL */
+/* Each ends with verb NULL. */
+extern const struct admin_handler_entry admin_cluster_handlers[], admin_mail_handlers[], admin_queue_handlers[];
 
 /* One request under way. A handler ends it by exactly one admin_ok or admin_fail, at once or from a completion. */
 struct admin_call {
@@ -43,6 +44,9 @@ struct admin_call {
 void admin_ok(struct admin_call *c, json_t *data); /* takes the reference; NULL is fine */
 void admin_fail(struct admin_call *c, int code, const char *hint, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* An address or a domain in the form that the store knows (node/address.h); what is neither stays. A new reference. */
+json_t *admin_ascii(json_t *value);
 
 /* Read barrier, then `then` (or the call fails with ERR_UNAVAILABLE). */
 void admin_synced(struct admin_call *c, admin_handler *then);

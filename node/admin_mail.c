@@ -2,6 +2,7 @@
 #include "node/admin.h"
 #include "node/base/clock.h"
 #include "node/password.h"
+#include "node/queue_settings.h"
 #include "store/command.pb-c.h"
 
 #include <ctype.h>
@@ -349,20 +350,35 @@ static void mailbox_status(struct admin_call *c)
 /* What an operator may set. Replicated settings of ours that are no business of his (the cluster's authority, the last
  * member id, which must never go back) are not here, and so neither shown nor changed. */
 struct setting {
-    const char *name;
-    const char *(*refuse)(struct store_view *v, struct slice value); /* why this value cannot be, or NULL */
+    const char *name, *otherwise; /* otherwise: what holds while it is not set */
+    /* 0, or why this value cannot be. */
+    int (*check)(struct store_view *v, const char *name, struct slice value, struct err_detail *e);
 };
 
-static const char *postmaster_refuse(struct store_view *v, struct slice value)
+static int postmaster_check(struct store_view *v, const char *name, struct slice value, struct err_detail *e)
 {
     uint64_t accounts[RECIPIENT_ACCOUNTS_MAX];
     unsigned n;
+    (void)name;
     enum resolve found = store_resolve(v, value, accounts, RECIPIENT_ACCOUNTS_MAX, &n, NULL);
-    return found == RESOLVE_LOCAL || found == RESOLVE_OVERQUOTA ? NULL
-                                                                : "postmaster is an address of a user or alias here";
+    if (found == RESOLVE_LOCAL || found == RESOLVE_OVERQUOTA)
+        return 0;
+    return err_set(e, ERR_INVALID, "postmaster is an address of a user or alias here: see mailctl user list");
 }
 
-static const struct setting settings[] = {{"postmaster", postmaster_refuse}};
+static int queue_check(struct store_view *v, const char *name, struct slice value, struct err_detail *e)
+{
+    (void)v;
+    return queue_setting_check(slice_str(name), value, e);
+}
+
+static const struct setting settings[] = {
+    {"postmaster", "", postmaster_check},         {"queue.schedule", "5m 10m 30m 1h 2h 4h", queue_check},
+    {"queue.lifetime", "5d", queue_check},        {"queue.notice_after", "4h", queue_check},
+    {"queue.destination_max", "20", queue_check}, {"queue.rate", "2000", queue_check},
+    {"queue.sender", "own", queue_check},         {"queue.routes", "", queue_check},
+    {"queue.sources", "", queue_check},           {"queue.hosts", "", queue_check},
+};
 enum { SETTING_N = sizeof settings / sizeof settings[0] };
 
 /* Fails the call for a name that is none. */
@@ -375,19 +391,20 @@ static const struct setting *setting_find(struct admin_call *c)
     return NULL;
 }
 
-static json_t *setting_json(struct store_view *v, const char *name)
+static json_t *setting_json(struct store_view *v, const struct setting *known)
 {
     struct slice value;
-    if (store_setting_get(v, slice_str(name), &value))
+    if (store_setting_get(v, slice_str(known->name), &value))
         value = slice_make(NULL, 0);
-    return json_pack("{s:s, s:o}", "name", name, "value", value.n ? text(value) : json_string(""));
+    return json_pack("{s:s, s:o, s:s}", "name", known->name, "value", value.n ? text(value) : json_string(""),
+                     "default", known->otherwise);
 }
 
 static void settings_fill(struct admin_call *c, struct store_view *v, json_t *rows)
 {
     (void)c;
     for (size_t i = 0; i < SETTING_N; i++)
-        json_array_append_new(rows, setting_json(v, settings[i].name));
+        json_array_append_new(rows, setting_json(v, &settings[i]));
 }
 
 static void settings_list_now(struct admin_call *c)
@@ -408,7 +425,7 @@ static void settings_get_now(struct admin_call *c)
         admin_fail(c, r, NULL, "the store does not answer: %s", err_text(r));
         return;
     }
-    json_t *data = setting_json(v, arg(c, "name"));
+    json_t *data = setting_json(v, setting_find(c));
     store_view_close(&v);
     admin_ok(c, data);
 }
@@ -422,7 +439,8 @@ static void settings_get(struct admin_call *c)
 static void settings_set_now(struct admin_call *c)
 {
     struct store_view *v;
-    const char *value = arg(c, "value"), *why = NULL;
+    const char *value = arg(c, "value");
+    struct err_detail why = {{0}};
     const struct setting *known = setting_find(c);
     int r = store_view_open(node_services(c->node)->store, &v);
     if (r) {
@@ -430,10 +448,10 @@ static void settings_set_now(struct admin_call *c)
         return;
     }
     if (value[0]) /* an empty one removes the setting */
-        why = known->refuse(v, slice_str(value));
+        r = known->check(v, known->name, slice_str(value), &why);
     store_view_close(&v);
-    if (why) {
-        admin_fail(c, ERR_INVALID, "see: mailctl user list, mailctl alias list", "%s", why);
+    if (r) {
+        admin_fail(c, ERR_INVALID, "see: mailctl settings list --help", "%s: %s", known->name, why.text);
         return;
     }
     COMMAND(Settings, settings, SETTINGS);
@@ -447,8 +465,12 @@ static void settings_set_now(struct admin_call *c)
 
 static void settings_set(struct admin_call *c)
 {
-    if (setting_find(c))
-        admin_synced(c, settings_set_now);
+    const struct setting *known = setting_find(c);
+    if (!known)
+        return;
+    if (known->check == postmaster_check)
+        json_object_set_new(c->request.args, "value", admin_ascii(json_object_get(c->request.args, "value")));
+    admin_synced(c, settings_set_now);
 }
 
 const struct admin_handler_entry admin_mail_handlers[] = {

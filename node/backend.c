@@ -144,9 +144,28 @@ static void backend_recipient(struct backend *b, struct slice address, struct re
         return;
     char text[ADDRESS_TEXT_MAX];
     struct slice known = slice_str(address_ascii(address, text));
-    enum resolve found = store_resolve(v, known, r->accounts, RECIPIENT_ACCOUNTS_MAX, &r->n, NULL);
+    struct resolve_foreign elsewhere = {.n = 0};
+    enum resolve found = store_resolve(v, known, r->accounts, RECIPIENT_ACCOUNTS_MAX, &r->n, &elsewhere);
     r->kind = recipient_kinds[found];
     store_view_close(&v);
+    _Static_assert(sizeof elsewhere.text <= RECIPIENT_FOREIGN_BYTES, "what the store finds fits");
+    memcpy(r->foreign, elsewhere.text, elsewhere.n);
+    r->foreign_bytes = elsewhere.n;
+    r->foreign_n = elsewhere.count;
+}
+
+static bool backend_sender_allowed(struct backend *b, uint64_t account, struct slice address)
+{
+    struct store_view *v;
+    struct slice policy;
+    char text[ADDRESS_TEXT_MAX];
+    if (store_view_open(worker_of(b)->services->store, &v))
+        return false;
+    bool any =
+        store_setting_get(v, SLICE_LITERAL("queue.sender"), &policy) == 0 && slice_ieq(policy, SLICE_LITERAL("any"));
+    bool allowed = any || store_address_belongs(v, account, slice_str(address_ascii(address, text)));
+    store_view_close(&v);
+    return allowed;
 }
 
 static int backend_admit(struct backend *b, uint64_t size)
@@ -174,6 +193,7 @@ static const struct backend_ops worker_ops = {
     .watch = backend_watch,
     .unwatch = backend_unwatch,
     .recipient = backend_recipient,
+    .sender_allowed = backend_sender_allowed,
     .admit = backend_admit,
     .auth_delay_ms = backend_auth_delay_ms,
 };

@@ -13,12 +13,14 @@
 #include "store/store.h"
 
 enum { SERVICES_WORKERS_MAX = 64 };
+struct queue;
 
 /* What a node is made of. Made by main before the workers, freed after them. */
 struct services {
     struct store *store;
     struct blob_log *blobs;
     struct replication *replication;
+    struct queue *queue; /* NULL until the node is a member */
     struct compute *compute;
     struct auth_cache *auth_cache;
     struct throttle *throttle;

@@ -8,12 +8,15 @@
  * All steps of one write run on its worker's loop, except preparing large bodies. */
 #include "node/backend_internal.h"
 #include "node/base/clock.h"
+#include "node/command_queue.h"
 #include "node/command.h"
+#include "node/queue.h"
 #include "protocol/mime/summary.h"
 
 enum {
-    /* A record up to this size rides in the command while few writes with bodies are under way here: it spares the round of
-     * fsyncs before the proposal. With many, that round is shared, and the log is better kept small (measured: docs/measured.md). */
+    /* A record up to this size rides in the command while few writes with bodies are under way here: it spares the
+     * round of fsyncs before the proposal. With many, that round is shared, and the log is better kept small (measured:
+     * docs/measured.md). */
     BODY_INLINE_MAX = 6 * 1024,
     BODY_INLINE_WRITES = 2,
     /* Parsed and hashed on the loop up to this size. */
@@ -41,6 +44,7 @@ struct write_flow {
     int status;
     uint64_t in_flight;
     uint8_t *command;
+    struct queue_reservation *reservation; /* this node delivers it at once */
 };
 
 static bool rides_along(const struct write_flow *f, const struct prepared *p)
@@ -71,17 +75,40 @@ static void flow_proposed(struct task *t)
 {
     struct write_flow *f = container_of(t, struct write_flow, propose.task);
     int status = f->propose.status;
+    uint64_t item = 0;
     if (status == 0)
-        status = command_result(bytes_slice(f->propose.result), f->w);
+        status = command_result(bytes_slice(f->propose.result), f->w, &item);
     bytes_unref(&f->propose.result);
+    if (f->reservation && status == 0)
+        queue_leased(f->worker->services->queue, &f->reservation, item, f->propose.index);
+    else if (f->reservation)
+        queue_unreserve(f->worker->services->queue, &f->reservation);
     if (status == ERR_STALE) /* sent again so late that nobody can tell whether the first time took effect */
         status = ERR_TIMEOUT;
     flow_end(f, status == ERR_CANCELED ? ERR_UNAVAILABLE : status);
 }
 
+/* The part of the command that is for the queue; NULL: none. This node delivers at once if it has room. */
+static struct Merlion__Enqueue *flow_enqueue(struct write_flow *f, struct arena *a)
+{
+    struct services *s = f->worker->services;
+    if (f->w->kind != WRITE_DELIVER || f->w->foreign_n == 0)
+        return NULL;
+    Merlion__Enqueue *e = command_enqueue_pack(a, f->w);
+    struct slice *destinations = arena_alloc(a, e->n_legs * sizeof *destinations);
+    for (size_t i = 0; i < e->n_legs; i++)
+        destinations[i] = slice_str(e->legs[i]->destination);
+    e->expires_ms = clock_wall_ms() + queue_lifetime_ms(s->queue);
+    f->reservation = queue_reserve(s->queue, destinations, (unsigned)e->n_legs);
+    if (f->reservation)
+        command_lease_set(a, e, f->reservation->node, f->reservation->boot, f->reservation->until_ms);
+    return e;
+}
+
 static void flow_propose(struct write_flow *f)
 {
     struct write *w = f->w;
+    struct arena a = {0};
     struct command_body *bodies = mem_zalloc((w->message_n + 1) * sizeof *bodies);
     for (unsigned i = 0; i < w->message_n; i++) {
         const struct prepared *p = &f->prepared[i];
@@ -89,7 +116,8 @@ static void flow_propose(struct write_flow *f)
         if (rides_along(f, p))
             bodies[i].record = bytes_slice(p->record);
     }
-    size_t n = command_pack(w, bodies, &f->command);
+    size_t n = command_pack(w, bodies, flow_enqueue(f, &a), &f->command);
+    arena_close(&a);
     mem_free(bodies);
     f->propose.task.run = flow_proposed;
     f->propose.home = home_of(f->worker);
@@ -148,7 +176,8 @@ static void flow_prepare(struct write_flow *f)
     f->prepared = mem_zalloc(w->message_n * sizeof *f->prepared);
     f->bodies = mem_zalloc(w->message_n * sizeof(struct bytes *));
     f->waiting = w->message_n;
-    f->inlined = atomic_fetch_add(&f->worker->services->writes, 1) < BODY_INLINE_WRITES && w->message_n <= BODY_INLINE_WRITES;
+    f->inlined =
+        atomic_fetch_add(&f->worker->services->writes, 1) < BODY_INLINE_WRITES && w->message_n <= BODY_INLINE_WRITES;
     for (unsigned i = 0; i < w->message_n; i++) {
         struct prepared *p = &f->prepared[i];
         f->bodies[i] = bytes_ref(w->messages[i].body);

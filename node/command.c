@@ -157,11 +157,14 @@ static pack_fn *const packers[] = {
     [WRITE_SUBSCRIBE] = pack_subscribe,
 };
 
-size_t command_pack(const struct write *w, const struct command_body *bodies, uint8_t **out_r)
+size_t command_pack(const struct write *w, const struct command_body *bodies, struct Merlion__Enqueue *enqueue,
+                    uint8_t **out_r)
 {
     struct arena a = {0};
     Merlion__Command c = MERLION__COMMAND__INIT;
     packers[w->kind](&a, &c, w, bodies);
+    if (enqueue)
+        c.deliver->enqueue = enqueue;
     size_t n = merlion__command__get_packed_size(&c);
     *out_r = mem_alloc(n);
     merlion__command__pack(&c, *out_r);
@@ -176,14 +179,14 @@ static void take_ranges(struct uid_set *out, size_t n, Merlion__UidRange **in)
             uid_set_add(out, in[i]->first, in[i]->last);
 }
 
-int command_result(struct slice result, struct write *w)
+int command_result(struct slice result, struct write *w, uint64_t *id_r)
 {
     Merlion__Result *r = merlion__result__unpack(NULL, result.n, result.p);
     if (!r)
         return ERR_PROTOCOL;
     w->uidvalidity = r->uidvalidity;
     w->modseq = r->modseq;
-    w->mailbox_r = r->id;
+    w->mailbox_r = *id_r = r->id;
     take_ranges(&w->uids_r, r->n_uids, r->uids);
     take_ranges(&w->uids_to_r, r->n_uids_to, r->uids_to);
     take_ranges(&w->modified_r, r->n_modified, r->modified);

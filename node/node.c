@@ -5,6 +5,7 @@
 #include "node/health.h"
 #include "node/janitor.h"
 #include "node/listener.h"
+#include "node/queue.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -36,6 +37,7 @@ struct node {
     struct admin *admin;
     struct http *http;
     struct janitor *janitor;
+    _Atomic(struct queue *) queue; /* services.queue, for the applier's thread */
     struct health health;
     uv_timer_t check;
     uv_signal_t signals[3];
@@ -79,12 +81,33 @@ static void mailbox_changed(void *arg, uint64_t mailbox, uint64_t account)
     services_mailbox_changed(&n->services, mailbox);
 }
 
+static void queue_changed(void *arg)
+{
+    struct node *n = arg;
+    struct queue *q = atomic_load(&n->queue);
+    if (q)
+        queue_wake(q);
+}
+
 /* Storage that failed is not survivable in place (DESIGN section 3): end at once, be restarted, check, rejoin. */
 static void fatal(void *arg, int status, const char *why)
 {
     (void)arg;
     log_event(LOG_ERROR, "ending the process", LOG_E("code", status), LOG_S("why", why));
     _exit(70);
+}
+
+static int queue_begin(struct node *n, struct err_detail *e)
+{
+    const struct queue_config qc = {.services = &n->services,
+                                    .metrics = n->metrics,
+                                    .hostname = n->config->hostname,
+                                    .resolvers = n->config->queue_resolvers,
+                                    .ca_file = n->config->queue_ca_file,
+                                    .deliveries = n->config->queue_deliveries};
+    int r = queue_new(&qc, &n->services.queue, e);
+    atomic_store(&n->queue, n->services.queue);
+    return r;
 }
 
 int node_become_member(struct node *n, struct err_detail *e)
@@ -104,9 +127,11 @@ int node_become_member(struct node *n, struct err_detail *e)
         .disk_reserve_bytes = c->disk_reserve,
         .arg = n,
         .mailbox_changed = mailbox_changed,
+        .queue_changed = queue_changed,
         .fatal = fatal,
     };
-    return replication_start(&rc, n->services.store, n->services.blobs, &n->services.replication, e);
+    int r = replication_start(&rc, n->services.store, n->services.blobs, &n->services.replication, e);
+    return r ? r : queue_begin(n, e);
 }
 
 /* ---- serving ---- */
@@ -123,6 +148,8 @@ static int listeners_start(struct node *n, struct err_detail *e)
 
 static void replication_end(struct node *n)
 {
+    if (n->services.queue)
+        queue_stop(n->services.queue);
     if (n->services.replication)
         replication_stop(&n->services.replication);
 }
@@ -141,6 +168,10 @@ static void node_end(struct node *n)
     janitor_stop(&n->janitor);
     compute_free(&n->services.compute);
     workers_free(&n->workers);
+    if (n->services.queue) {
+        atomic_store(&n->queue, NULL);
+        queue_free(&n->services.queue);
+    }
     listeners_free(&n->listeners);
     loop_stop(&n->loop);
 }
@@ -199,6 +230,8 @@ void node_drain(struct node *n)
         return;
     n->draining = true;
     log_event(LOG_INFO, "draining", LOG_S("why", n->stopping ? "stop" : "asked"));
+    if (n->services.queue)
+        queue_drain(n->services.queue);
     if (n->services.replication)
         replication_drain(n->services.replication);
     check(&n->check);

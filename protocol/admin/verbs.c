@@ -27,6 +27,25 @@
             {"uidnext", "UIDNEXT", ADMIN_NUMBER}, {"modseq", "MODSEQ", ADMIN_NUMBER},                                  \
     }
 
+#define QUEUE_FILTERS                                                                                                  \
+    {"sender", ADMIN_STRING, .help = "of this sender (<> for notices)"},                                               \
+        {"recipient", ADMIN_STRING, .help = "to this recipient"},                                                      \
+        {"domain", ADMIN_STRING, .help = "to this destination"},                                                       \
+    {                                                                                                                  \
+        "older_than", ADMIN_STRING, .help = "that entered the queue longer ago, as 90s, 10m, 4h, 2d"                   \
+    }
+#define QUEUE_CHOICE                                                                                                   \
+    {                                                                                                                  \
+        {"ids", ADMIN_LIST, .positional = true, .help = "ids from mailctl queue list"}, QUEUE_FILTERS,                 \
+        {                                                                                                              \
+            "all", ADMIN_BOOL, .help = "every message in the queue"                                                    \
+        }                                                                                                              \
+    }
+#define QUEUE_CHANGED                                                                                                  \
+    {                                                                                                                  \
+        {"messages", "MESSAGES", ADMIN_NUMBER},                                                                        \
+    }
+
 const struct admin_verb admin_verbs[] = {
     {.name = "cluster init",
      .summary = "Make a new cluster of this node alone",
@@ -228,23 +247,132 @@ const struct admin_verb admin_verbs[] = {
                  {"state", "STATE", ADMIN_TEXT}}},
     {.name = "settings list",
      .summary = "List the cluster's settings",
-     .about = "postmaster   who gets mail for postmaster where no such user or alias is; else the domain's first user",
+     .about =
+         "postmaster              who gets mail for postmaster where no such user or alias is; else the domain's first "
+         "user\n"
+         "queue.schedule          waits after the 1st, 2nd ... attempt; the last one repeats\n"
+         "queue.lifetime          how long mail is tried before it goes back to its sender\n"
+         "queue.notice_after      after which a sender is told, once, that mail is late; 0: never\n"
+         "queue.destination_max   deliveries at once to one destination, all nodes together; 0: no limit\n"
+         "queue.rate              recipients elsewhere a user may send to in an hour; 0: no limit\n"
+         "queue.sender            own: users send as their own addresses only; any\n"
+         "queue.routes            lines: DOMAIN|.DOMAIN|* host=NAME[:PORT] tls=may|none|require|verify|wrapped "
+         "user=... "
+         "password=...\n"
+         "                        source=ADDRESS hold=yes\n"
+         "queue.sources           lines: @DOMAIN|USER@DOMAIN ADDRESS: what mail of a sender is sent from\n"
+         "queue.hosts             lines: NAME ADDRESS[:PORT][,...]: hosts known without DNS",
      .examples = "mailctl settings list\n",
      .rows = "settings",
-     .columns = {{"name", "NAME", ADMIN_TEXT}, {"value", "VALUE", ADMIN_TEXT}}},
+     .columns = {{"name", "NAME", ADMIN_TEXT}, {"value", "VALUE", ADMIN_TEXT}, {"default", "DEFAULT", ADMIN_TEXT}}},
     {.name = "settings get",
      .summary = "Show one setting",
      .about = "",
      .examples = "mailctl settings get postmaster\n",
      .args = {{"name", ADMIN_STRING, REQUIRED, .help = "the setting"}},
-     .columns = {{"name", "NAME", ADMIN_TEXT}, {"value", "VALUE", ADMIN_TEXT}}},
+     .columns = {{"name", "NAME", ADMIN_TEXT}, {"value", "VALUE", ADMIN_TEXT}, {"default", "DEFAULT", ADMIN_TEXT}}},
     {.name = "settings set",
      .summary = "Change a setting on all nodes",
      .about = "An empty value removes the setting.",
-     .examples = "mailctl settings set postmaster ann@example.org\n",
+     .examples = "mailctl settings set postmaster ann@example.org\n"
+                 "mailctl settings set queue.routes '* host=smtp.example.net:587 tls=verify user=us password=secret'\n",
      .args = {{"name", ADMIN_STRING, REQUIRED, .help = "the setting"},
               {"value", ADMIN_STRING, REQUIRED, .empty_ok = true, .help = "its new value"}},
      .done = "Set %s.\n"},
+    {.name = "queue list",
+     .summary = "List mail that waits to leave",
+     .about =
+         "One line for each message and destination, oldest first. STATE is waiting (until NEXT), delivering (by a "
+         "node) or held.",
+     .examples = "mailctl queue list\nmailctl queue list --domain example.com --older-than 4h\n"
+                 "mailctl queue list --sender ann@example.org --limit 2000 --json\n",
+     .args = {QUEUE_FILTERS,
+              {"state", ADMIN_STRING, .choices = "waiting delivering held", .help = "in this state"},
+              {"limit", ADMIN_SIZE, .help = "rows shown, 100 unless told, at most 2000"},
+              {"ids", ADMIN_LIST, .help = "only these"}},
+     .rows = "queue",
+     .columns = {{"id", "ID", ADMIN_NUMBER},
+                 {"received_ms", "RECEIVED", ADMIN_TIME},
+                 {"size", "SIZE", ADMIN_BYTES},
+                 {"sender", "SENDER", ADMIN_TEXT},
+                 {"recipients", "RECIPIENTS", ADMIN_JOINED},
+                 {"state", "STATE", ADMIN_TEXT},
+                 {"attempts", "TRIES", ADMIN_NUMBER},
+                 {"next_ms", "NEXT", ADMIN_TIME},
+                 {"reply", "LAST REPLY", ADMIN_TEXT}}},
+    {.name = "queue show",
+     .summary = "Show one queued message and every attempt to deliver it",
+     .about =
+         "Why it is still here: when, from which node, to which host and address, with which TLS it was tried, and "
+         "what was answered.",
+     .examples = "mailctl queue show 1042\n",
+     .args = {{"id", ADMIN_STRING, REQUIRED, .help = "its id from mailctl queue list"}},
+     .head = {{"id", "ID", ADMIN_NUMBER},
+              {"session", "SESSION", ADMIN_TEXT},
+              {"sender", "SENDER", ADMIN_TEXT},
+              {"size", "SIZE", ADMIN_BYTES},
+              {"received_ms", "RECEIVED", ADMIN_TIME},
+              {"expires_ms", "EXPIRES", ADMIN_TIME},
+              {"held", "HELD", ADMIN_TEXT}},
+     .rows = "attempts",
+     .columns = {{"time_ms", "TIME", ADMIN_TIME},
+                 {"recipients", "RECIPIENTS", ADMIN_JOINED},
+                 {"node", "NODE", ADMIN_TEXT},
+                 {"host", "HOST", ADMIN_TEXT},
+                 {"address", "ADDRESS", ADMIN_TEXT},
+                 {"tls", "TLS", ADMIN_TEXT},
+                 {"outcome", "OUTCOME", ADMIN_TEXT},
+                 {"reply", "REPLY", ADMIN_TEXT}}},
+    {.name = "queue stats",
+     .summary = "Show how much waits, for how long, and for whom",
+     .about = "Destinations with the most messages come first, 50 of them.",
+     .examples = "mailctl queue stats\nmailctl queue stats --json\n",
+     .head = {{"messages", "MESSAGES", ADMIN_NUMBER},
+              {"recipients", "RECIPIENTS", ADMIN_NUMBER},
+              {"bytes", "SIZE", ADMIN_BYTES},
+              {"waiting", "WAITING", ADMIN_NUMBER},
+              {"delivering", "DELIVERING", ADMIN_NUMBER},
+              {"held", "HELD", ADMIN_NUMBER},
+              {"oldest_ms", "OLDEST", ADMIN_DURATION},
+              {"destination_count", "DESTINATIONS", ADMIN_NUMBER}},
+     .rows = "destinations",
+     .columns = {{"destination", "DESTINATION", ADMIN_TEXT},
+                 {"waiting", "WAITING", ADMIN_NUMBER},
+                 {"delivering", "DELIVERING", ADMIN_NUMBER},
+                 {"held", "HELD", ADMIN_NUMBER},
+                 {"next_ms", "NEXT", ADMIN_TIME}}},
+    {.name = "queue flush",
+     .summary = "Try all that waits now",
+     .about = "Or all that waits for one domain. What is held stays held.",
+     .examples = "mailctl queue flush\nmailctl queue flush example.com\n",
+     .args = {{"domain", ADMIN_STRING, .positional = true, .help = "only this destination"}},
+     .columns = QUEUE_CHANGED},
+    {.name = "queue hold",
+     .summary = "Keep messages in the queue, untried",
+     .about = "Until mailctl queue release. What is being delivered at this moment ends first.",
+     .examples = "mailctl queue hold 1042 1043\nmailctl queue hold --sender ann@example.org\n",
+     .args = QUEUE_CHOICE,
+     .columns = QUEUE_CHANGED},
+    {.name = "queue release",
+     .summary = "Undo queue hold",
+     .about = "They are tried at once.",
+     .examples = "mailctl queue release 1042\nmailctl queue release --all\n",
+     .args = QUEUE_CHOICE,
+     .columns = QUEUE_CHANGED},
+    {.name = "queue retry",
+     .summary = "Try messages now instead of at their next time",
+     .about = "",
+     .examples = "mailctl queue retry 1042\nmailctl queue retry --domain example.com\n",
+     .args = QUEUE_CHOICE,
+     .columns = QUEUE_CHANGED},
+    {.name = "queue cancel",
+     .summary = "Drop messages from the queue",
+     .about = "They are gone, and their senders are not told. What is being delivered at this moment may still arrive.",
+     .examples =
+         "mailctl queue cancel 1042\nmailctl queue cancel --sender ann@example.org --domain example.com --yes\n",
+     .args = QUEUE_CHOICE,
+     .columns = QUEUE_CHANGED,
+     .confirm = "Drop these messages for good?"},
     {.name = "node drain",
      .summary = "Stop serving new clients on this node",
      .about = "Gives leadership away, lets load balancers see the node as not ready, and ends sessions as they become "

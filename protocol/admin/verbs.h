@@ -39,9 +39,25 @@
  *   verify            -                                             {"same":bool,"differ":bool,"complete":bool,"index",
  *                                                                    "members":[{"name","digest",
  *                                                                    "index","state"}]}
- *   settings list     -                                             {"settings":[{"name","value"}]}  ("" where not set)
- *   settings get      name*                                         {"name","value"}
+ *   settings list     -                                             {"settings":[{"name","value","default"}]}  (value ""
+ *                                                                    where not set)
+ *   settings get      name*                                         {"name","value","default"}
  *   settings set      name*, value*                                 {"name","value"}  (an empty value removes)
+ *   queue list        sender, recipient, domain, state, older_than, {"queue":[{"id","leg","destination","state","attempts",
+ *                     limit, ids:[string]                            "received_ms","next_ms","size","sender","recipients",
+ *                                                                    "reply","node"}],"shown","matched"}
+ *   queue show        id*                                           {"id","session","sender","size","received_ms",
+ *                                                                    "expires_ms","body","held","legs":[…],
+ *                                                                    "attempts":[{"time_ms","attempt","recipients","node",
+ *                                                                    "host","address","tls","outcome","reply"}]}
+ *   queue stats       -                                             {"messages","recipients","bytes","waiting",
+ *                                                                    "delivering","held","oldest_ms","destination_count",
+ *                                                                    "destinations":[{"destination","waiting",
+ *                                                                    "delivering","held","next_ms"}]}
+ *   queue flush       domain                                        {"messages"}
+ *   queue hold        ids:[string], sender, recipient, domain,      {"messages"}
+ *                     older_than, all:bool
+ *   queue release, queue retry, queue cancel: as queue hold
  *   node drain        -                                             {"name"}
  *
  * (* required; "state" of a user is "active" or "locked"; sizes are octets, a quota of 0 is none; *_ms are
@@ -77,13 +93,14 @@ struct admin_column {
     enum admin_format format;
 };
 
-enum { ADMIN_ARGS_MAX = 5, ADMIN_COLUMNS_MAX = 10 };
+enum { ADMIN_ARGS_MAX = 8, ADMIN_COLUMNS_MAX = 10 };
 struct admin_verb {
     const char *name;     /* one or two words */
     const char *summary;  /* one line */
     const char *about;    /* paragraphs for --help */
     const char *examples; /* lines, each a command without leading spaces */
     struct admin_arg args[ADMIN_ARGS_MAX];
+    struct admin_column head[ADMIN_COLUMNS_MAX]; /* members of data that are shown above the rows */
     const char *rows; /* member of data that is an array of rows, shown as a table; NULL: data itself is one row */
     struct admin_column columns[ADMIN_COLUMNS_MAX];
     const char *confirm; /* what is asked before it is done unless --yes; %s is the first argument; NULL: nothing is */
