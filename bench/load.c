@@ -21,6 +21,7 @@ static const struct verb {
     {"verify", verify_run, "compare INBOX counts with --expect and --sample bodies with what was sent"},
     {"idle", idle_run, "open --sessions IMAP connections that IDLE, hold them until stdin ends"},
     {"disk", disk_run, "4 KiB appends with fdatasync in --folder for --seconds"},
+    {"relay", relay_run, "SMTP for --seconds to a server that sends on to a next hop here on port --hop"},
 };
 
 noreturn void load_fail(const char *format, ...)
@@ -63,7 +64,7 @@ static noreturn void usage(void)
         fprintf(stderr, "  %-9s %s\n", verbs[i].name, verbs[i].text);
     fputs("options: --target HOST:PORT[,...] --tls none|starttls|implicit --sessions N --size BYTES --seconds S\n"
           "         --users N --user PREFIX --domain D --password P --seed N --folder DIR --expect N,N,... --sample N "
-          "--count N\n",
+          "--count N --hop PORT\n",
           stderr);
     exit(2);
 }
@@ -139,14 +140,17 @@ static void parse_option(struct load_options *o, const char *name, char *value)
         parse_expect(o, value);
     else if (strcmp(name, "count") == 0)
         o->count = number(value, name, 1, 1000000);
+    else if (strcmp(name, "hop") == 0)
+        o->hop = (int)number(value, name, 1, 65535);
     else
         o->sample = (int)number(value, name, 0, 1000);
 }
 
 int main(int argc, char **argv)
 {
-    static const char *const names[] = {"target", "tls",  "sessions", "size",   "seconds", "users",  "seed",
-                                        "domain", "user", "password", "folder", "expect",  "sample", "count"};
+    static const char *const names[] = {"target", "tls",    "sessions", "size",  "seconds",
+                                        "users",  "seed",   "domain",   "user",  "password",
+                                        "folder", "expect", "sample",   "count", "hop"};
     enum { NAMES = sizeof names / sizeof *names };
     static struct load_options o = {.sessions = 1,
                                     .size = 4096,

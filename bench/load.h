@@ -30,6 +30,7 @@ struct load_options {
     const char *user; /* prefix of the local part */
     const char *password;
     const char *folder;
+    int hop;                 /* relay: port that the next hop listens on */
     long expect[LOAD_USERS]; /* verify: messages in the INBOX of each user */
     int expects;
     int sample; /* verify: how many messages of each user are compared */
@@ -53,5 +54,6 @@ void mixed_run(const struct load_options *o);
 void verify_run(const struct load_options *o);
 void idle_run(const struct load_options *o);
 void disk_run(const struct load_options *o);
+void relay_run(const struct load_options *o);
 
 #endif

@@ -40,6 +40,17 @@ class Server:
         self.expect[prefix] = [a + b for a, b in zip(have, counts)]
 
 
+class Fixed(Server):
+    """One that somebody else runs, at one address whatever the protocol."""
+
+    def __init__(self, name, address):
+        super().__init__()
+        self.name, self.address = name, address
+
+    def target(self, port):
+        return self.address
+
+
 class Merlion(Server):
     name = "merlion"
 
