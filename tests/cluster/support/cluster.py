@@ -131,11 +131,11 @@ class Node:
 
 
 class Cluster:
-    """`prepare(dir)` runs before the nodes are made; `settings` are lines as dev/cluster --set takes them."""
+    """`prepare(dir)` runs before the nodes are made; `settings` are lines as dev/cluster --set takes them; env is the nodes' own."""
 
-    def __init__(self, directory, base_port, preset, nodes=3, settings=(), prepare=None):
+    def __init__(self, directory, base_port, preset, nodes=3, settings=(), prepare=None, env=None):
         self.dir, self.build = directory, os.path.join(TOP, "build", preset)
-        self.users = []
+        self.users, self.env = [], dict(os.environ, **(env or {}))
         if prepare:
             prepare(directory)
         flag = {"dev": [], "release": ["--release"], "asan": ["--asan"]}[preset]
@@ -149,7 +149,7 @@ class Cluster:
 
     def run(self, verb, *words):
         r = subprocess.run([os.path.join(TOP, "dev", "cluster"), verb, "--dir", self.dir, *words], text=True,
-                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self.env)
         check(r.returncode == 0, f"dev/cluster {verb} {' '.join(words)}: {r.stdout}")
 
     def node(self, name):
