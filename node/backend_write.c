@@ -88,6 +88,13 @@ static void flow_proposed(struct task *t)
     flow_end(f, status == ERR_CANCELED ? ERR_UNAVAILABLE : status);
 }
 
+static bool queue_is_active(struct store *s)
+{
+    struct store_position p;
+    store_position(s, &p);
+    return p.format >= QUEUE_FORMAT;
+}
+
 /* The part of the command that is for the queue; NULL: none. This node delivers at once if it has room. */
 static struct Merlion__Enqueue *flow_enqueue(struct write_flow *f, struct arena *a)
 {
@@ -109,6 +116,10 @@ static void flow_propose(struct write_flow *f)
 {
     struct write *w = f->w;
     struct arena a = {0};
+    if (w->foreign_n && !queue_is_active(f->worker->services->store)) {
+        flow_end(f, ERR_VERSION); /* a member of an earlier build would keep the local part alone */
+        return;
+    }
     struct command_body *bodies = mem_zalloc((w->message_n + 1) * sizeof *bodies);
     for (unsigned i = 0; i < w->message_n; i++) {
         const struct prepared *p = &f->prepared[i];
