@@ -28,6 +28,7 @@ struct member_wait {
     bool force, asked;
     char *name, *address; /* own copies; "" for none */
     uint64_t id;
+    uint64_t last; /* the highest id that was ever a member's or an invited node's, as far as the state tells */
     uint64_t serial;
 };
 
@@ -173,28 +174,6 @@ static void invited(struct replication *r, void *arg, int status, struct slice r
     }
 }
 
-static void record_propose(struct replication *r, void *arg, int status, struct slice result)
-{
-    struct member_wait *w = wait_find(r, ((struct ask *)arg)->serial);
-    char text[TEXT_MAX + 1];
-    status = result_status(status, result, text, sizeof text);
-    if (!w || status != 0) {
-        mem_free(arg);
-        if (w)
-            finish(w, status, text, NULL);
-        return;
-    }
-    Merlion__MemberSet m = MERLION__MEMBER_SET__INIT;
-    Merlion__Command c = MERLION__COMMAND__INIT;
-    m.id = w->id;
-    m.name = w->name;
-    m.address = w->address;
-    m.invited_until_ms = clock_wall_ms() + INVITE_MS;
-    c.op_case = MERLION__COMMAND__OP_MEMBER_SET;
-    c.member_set = &m;
-    membership_propose(r, &c, invited, arg);
-}
-
 static void setting_propose(struct member_wait *w, const char *name, const char *value, proposal_cb cb)
 {
     Merlion__Setting s = MERLION__SETTING__INIT, *all[1] = {&s};
@@ -208,6 +187,43 @@ static void setting_propose(struct member_wait *w, const char *name, const char 
     c.op_case = MERLION__COMMAND__OP_SETTINGS;
     c.settings = &set;
     membership_propose(w->r, &c, cb, ask_new(w));
+}
+
+static void last_propose(struct member_wait *w, proposal_cb cb)
+{
+    char value[32];
+    if (w->id > w->last)
+        w->last = w->id;
+    snprintf(value, sizeof value, "%llu", (unsigned long long)w->last);
+    setting_propose(w, "member.last", value, cb);
+}
+
+/* Noted once the record is there, and again before it goes: whose id is noted and who has no record was removed
+ * (core_peers.c). In the other order a node whose state ends between the two would take a new member for a removed
+ * one, and if that one leads by now, shut out whom it needs to get any further. */
+static void recorded(struct replication *r, void *arg, int status, struct slice result)
+{
+    struct member_wait *w = ask_take(arg);
+    char text[TEXT_MAX + 1];
+    (void)r;
+    status = result_status(status, result, text, sizeof text);
+    if (w && status == 0)
+        last_propose(w, invited);
+    else if (w)
+        finish(w, status, text, NULL);
+}
+
+static void record_propose(struct member_wait *w)
+{
+    Merlion__MemberSet m = MERLION__MEMBER_SET__INIT;
+    Merlion__Command c = MERLION__COMMAND__INIT;
+    m.id = w->id;
+    m.name = w->name;
+    m.address = w->address;
+    m.invited_until_ms = clock_wall_ms() + INVITE_MS;
+    c.op_case = MERLION__COMMAND__OP_MEMBER_SET;
+    c.member_set = &m;
+    membership_propose(w->r, &c, recorded, ask_new(w));
 }
 
 struct search {
@@ -232,7 +248,7 @@ static bool search_one(void *arg, const struct store_member *m)
 }
 
 /* An id is never used again, not even of a removed member: its certificate may still be somewhere. */
-static uint64_t id_next(struct member_wait *w, struct store_view *v, const struct search *s)
+static uint64_t id_last(struct member_wait *w, struct store_view *v, const struct search *s)
 {
     uint64_t last = s->id_max, noted = 0;
     struct slice value;
@@ -242,12 +258,11 @@ static uint64_t id_next(struct member_wait *w, struct store_view *v, const struc
     if (store_setting_get(v, SLICE_LITERAL("member.last"), &value) == 0 &&
         slice_u64(value, UINT64_MAX / 2, &noted) == 0 && noted > last)
         last = noted;
-    return last + 1;
+    return last;
 }
 
-static void invite(struct member_wait *w, struct store_view *v, const struct search *s)
+static void invite(struct member_wait *w, const struct search *s)
 {
-    char value[32];
     if (!*w->name || !strchr(w->address, ':')) {
         finish(w, ERR_INVALID, "a name and an address host:port are needed", NULL);
     } else if (s->id != 0 && !s->invited) {
@@ -259,9 +274,8 @@ static void invite(struct member_wait *w, struct store_view *v, const struct sea
     } else if (w->r->n_peers + 1 >= REPLICATION_MEMBERS_MAX && s->id == 0) {
         finish(w, ERR_TOOBIG, "the cluster has as many members as it can have", NULL);
     } else {
-        w->id = s->id ? s->id : id_next(w, v, s);
-        snprintf(value, sizeof value, "%llu", (unsigned long long)w->id);
-        setting_propose(w, "member.last", value, record_propose);
+        w->id = s->id ? s->id : w->last + 1;
+        record_propose(w);
     }
 }
 
@@ -292,11 +306,14 @@ static const char *removal_objection(struct member_wait *w)
     return NULL;
 }
 
-static void remove_member(struct member_wait *w)
+static void removal_propose(struct replication *r, void *arg, int status, struct slice result)
 {
-    const char *why = core_is_voter(w->r, w->id) ? removal_objection(w) : NULL;
-    if (why) {
-        finish(w, ERR_CONFLICT, why, NULL);
+    struct member_wait *w = ask_take(arg);
+    char text[TEXT_MAX + 1];
+    status = result_status(status, result, text, sizeof text);
+    if (!w || status != 0) {
+        if (w)
+            finish(w, status, text, NULL);
         return;
     }
     Merlion__MemberRemove m = MERLION__MEMBER_REMOVE__INIT;
@@ -304,7 +321,17 @@ static void remove_member(struct member_wait *w)
     m.id = w->id;
     c.op_case = MERLION__COMMAND__OP_MEMBER_REMOVE;
     c.member_remove = &m;
-    membership_propose(w->r, &c, committed, ask_new(w));
+    membership_propose(r, &c, committed, ask_new(w));
+}
+
+static void remove_member(struct member_wait *w)
+{
+    const char *why = core_is_voter(w->r, w->id) ? removal_objection(w) : NULL;
+    if (why) {
+        finish(w, ERR_CONFLICT, why, NULL);
+        return;
+    }
+    last_propose(w, removal_propose);
 }
 
 static void role_set(struct member_wait *w)
@@ -352,10 +379,11 @@ static void handle(struct member_wait *w)
         return;
     }
     store_member_each(v, search_one, &s);
+    w->last = id_last(w, v, &s);
     if (w->action != MEMBER_INVITE)
         w->id = s.id;
     if (w->action == MEMBER_INVITE)
-        invite(w, v, &s);
+        invite(w, &s);
     else if (s.id == 0 && !(w->action == LEADER_TRANSFER && !*w->name))
         finish(w, ERR_NOTFOUND, "no member of that name", NULL);
     else if (w->action == MEMBER_REMOVE)

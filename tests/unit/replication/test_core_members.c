@@ -2,6 +2,7 @@
 #include "tests/unit/replication/support_nodes.h"
 
 #include "node/base/err.h"
+#include "replication/identity.h"
 #include "replication/replication.h"
 
 #include <setjmp.h>
@@ -80,6 +81,33 @@ static void removed_member_is_shut_out(void **state)
         cluster_stop(&c, i);
 }
 
+static uint64_t invited_id(const char *name, int port)
+{
+    struct identity_token t;
+    struct err_detail e;
+    const char *a = "";
+    for (int k = 0; k < 100 && strncmp(a, "ok", 2) != 0; k++, nap(50)) /* it may be starting still */
+        a = node_ask(&c, 0, "invite %s 127.0.0.1:%d", name, port);
+    assert_true(strncmp(a, "ok ", 3) == 0);
+    assert_int_equal(identity_token_decode(a + 3, &t, &e), 0);
+    uint64_t id = t.id;
+    identity_token_close(&t);
+    return id;
+}
+
+/* Not even when an older invitation is renewed after the last one was withdrawn. */
+static void ids_are_not_used_again(void **state)
+{
+    (void)state;
+    cluster_first(&c);
+    uint64_t a = invited_id("a", 9), b = invited_id("b", 8);
+    assert_true(b > a);
+    assert_string_equal(node_ask(&c, 0, "remove b"), "ok ");
+    assert_int_equal(invited_id("a", 9), a);
+    assert_true(invited_id("c", 7) > b);
+    cluster_stop(&c, 0);
+}
+
 /* A token is for one: who comes second is refused, and told. */
 static void used_token_is_refused_aloud(void **state)
 {
@@ -125,6 +153,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(dead_voter_is_replaced, begin, end),
         cmocka_unit_test_setup_teardown(removed_member_is_shut_out, begin, end),
+        cmocka_unit_test_setup_teardown(ids_are_not_used_again, begin, end),
         cmocka_unit_test_setup_teardown(used_token_is_refused_aloud, begin, end),
         cmocka_unit_test_setup_teardown(full_disk_gives_leadership_away, begin, end),
     };
