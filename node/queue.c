@@ -64,6 +64,14 @@ static bool member_count(void *arg, const struct store_member *m)
     return true;
 }
 
+/* Leased to one destination: what is delivered at once, and what waits for a connection or whose outcome is on its way.
+ */
+static unsigned leases_share(const struct queue *q)
+{
+    unsigned share = QUEUE_LEASES_PER_SHARE * queue_share(q->settings.destination_max, q->nodes, q->deliveries_max);
+    return share < q->leases_max / 3 ? share : q->leases_max / 3;
+}
+
 void queue_settings_refresh(struct queue *q, struct store_view *v)
 {
     unsigned nodes = 0;
@@ -71,8 +79,7 @@ void queue_settings_refresh(struct queue *q, struct store_view *v)
         atomic_store(&q->lifetime_ms, q->settings.schedule.lifetime_ms);
     store_member_each(v, member_count, &nodes);
     q->nodes = nodes ? nodes : 1;
-    /* Leased: what is delivered, and as much again whose outcome is on its way or that waits for a connection. */
-    atomic_store(&q->share_max, 2 * queue_share(q->settings.destination_max, q->nodes, q->deliveries_max));
+    atomic_store(&q->share_max, leases_share(q));
 }
 
 int64_t queue_lifetime_ms(struct queue *q)
@@ -178,12 +185,15 @@ static void tick(uv_timer_t *t)
     struct replication_now now;
     replication_now(q->services->replication, &now);
     now_take(q, &now);
+    delivery_contact_note(q, &now);
+    q->tick_ms = clock_steady_ms();
     if (atomic_load(&q->draining))
         drain_begin(q);
     if (atomic_exchange(&q->flush, false))
         queue_pool_flush(q);
     delivery_confirm_tick(q);
     queue_unseen_check(q);
+    queue_dispatch(q);
     if (atomic_load(&q->ready))
         queue_void_tick(q, &now);
     if (++q->ticks % SLOW_TICKS == 0)
@@ -301,7 +311,7 @@ int queue_new(const struct queue_config *c, struct queue **q_r, struct err_detai
     lists_open(q);
     queue_settings_init(&q->settings);
     atomic_store(&q->lifetime_ms, q->settings.schedule.lifetime_ms);
-    atomic_store(&q->share_max, 2 * queue_share(q->settings.destination_max, 1, q->deliveries_max));
+    atomic_store(&q->share_max, leases_share(q));
     int r = loop_init(&q->loop, "queue");
     if (r) {
         memory_free(q);

@@ -138,6 +138,7 @@ static bool delivery_load(struct delivery *d)
         return false;
     bool ours = store_queue_leg(v, d->item, d->leg, &l) == 0 && is_ours(d->q, &l) && l.attempts == d->attempt &&
                 store_queue_item(v, d->item, &i) == 0;
+    d->stale = ours && l.until_ms - d->begun_ms < QUEUE_ATTEMPT_MS + QUEUE_LEASE_SLACK_MS;
     if (ours) {
         queue_settings_refresh(d->q, v);
         item_copy(d, &i);
@@ -171,8 +172,8 @@ void delivery_begin(struct delivery *d)
         delivery_free(d);
         return;
     }
-    if (route_find(d->q->settings.routes, d->destination)->hold) {
-        delivery_giveback(d); /* stays where it is: held routes are not leased */
+    if (d->stale || route_find(d->q->settings.routes, d->destination)->hold) {
+        delivery_giveback(d); /* waited here for too long; or stays where it is, as held routes are not leased */
         return;
     }
     d->state = DELIVERY_TARGET;
@@ -265,11 +266,22 @@ void delivery_conn_failed(struct delivery *d, enum queue_conn_trouble t, const s
 
 /* ---- the last moment ---- */
 
+/* After a silence what is heard first may be old: it lay in a socket while we were cut off, or stopped. */
+void delivery_contact_note(struct queue *q, const struct replication_now *now)
+{
+    int64_t at = clock_steady_ms();
+    if (now->contact_ms - q->contact_ms > QUEUE_CONTACT_MS || at - q->tick_ms > QUEUE_CONTACT_MS)
+        q->trust_ms = at + QUEUE_TRUST_MS;
+    q->contact_ms = now->contact_ms;
+}
+
 static bool in_touch(struct queue *q)
 {
     struct replication_now now;
     replication_now(q->services->replication, &now);
-    return now.contact_ms > 0 && clock_steady_ms() - now.contact_ms <= QUEUE_CONTACT_MS;
+    delivery_contact_note(q, &now);
+    int64_t at = clock_steady_ms();
+    return at >= q->trust_ms && now.contact_ms > 0 && at - now.contact_ms <= QUEUE_CONTACT_MS;
 }
 
 static void withhold(struct delivery *d, const char *why)

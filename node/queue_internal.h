@@ -27,8 +27,9 @@
 #include "store/queue.h"
 
 enum {
-    QUEUE_BUCKETS = 1024, /* of destinations, for reservations: a collision only delays */
-    QUEUE_TABLE = 1024,   /* of deliveries, classes, hosts */
+    QUEUE_BUCKETS = 1024,       /* of destinations, for reservations: a collision only delays */
+    QUEUE_TABLE = 1024,         /* of deliveries, classes, hosts */
+    QUEUE_LEASES_PER_SHARE = 4, /* legs leased to a destination, for each that may be delivered at once */
     QUEUE_TICK_MS = 100,
     QUEUE_DRAIN_MS = 10000,            /* for what is under way when the node stops */
     QUEUE_DRAIN_OUTCOME_MS = 5000,     /* and then for its outcomes */
@@ -36,6 +37,8 @@ enum {
     QUEUE_CONTACT_WAIT_MS = 3000,      /* it waits that long for touch */
     QUEUE_ATTEMPT_MS = 25 * 60 * 1000, /* of a delivery from its begin: well within its lease */
     QUEUE_ADDRESSES_MAX = 5,           /* tried in one attempt */
+    QUEUE_LEASE_SLACK_MS = 60000,
+    QUEUE_TRUST_MS = 500, /* after a silence, before the cluster is taken to be there again */
     QUEUE_IDLE_MS = 10000,
     QUEUE_MAILS_MAX = 100,        /* over one connection */
     QUEUE_BODIES_MAX = 128 << 20, /* bytes of bodies in memory; one more body may be above it */
@@ -125,7 +128,7 @@ struct delivery {
     uint64_t item;
     uint32_t leg, attempt;
     unsigned share; /* its place among the reservations' buckets */
-    bool has_slot, withheld;
+    bool has_slot, withheld, stale;
 
     /* While it is under way: of the view, in the arena. */
     struct arena arena;
@@ -183,8 +186,8 @@ struct queue {
     struct task wake_task;
     _Atomic bool wake_posted, draining, flush, stop_wanted;
     bool drain_begun, stopped, dispatching;
-    int64_t drain_ms;     /* steady */
-    unsigned jobs, ticks; /* jobs: asynchronous work that must come home before the end */
+    int64_t drain_ms, tick_ms, contact_ms, trust_ms; /* steady clock; contact_ms: as replication said last */
+    unsigned jobs, ticks;                            /* jobs: asynchronous work that must come home before the end */
 
     /* reservations: any thread */
     _Atomic unsigned used;                  /* legs leased to this node, or about to be */
@@ -264,6 +267,7 @@ void delivery_connected(struct delivery *d, bool reused);
 void delivery_conn_failed(struct delivery *d, enum queue_conn_trouble t, const struct smtp_outcome *o);
 void delivery_confirm(struct delivery *d);
 void delivery_confirm_tick(struct queue *q);
+void delivery_contact_note(struct queue *q, const struct replication_now *now);
 bool delivery_overdue_cut(struct delivery *d);
 void delivery_done(struct delivery *d, bool again);
 void delivery_body_room(struct queue *q);

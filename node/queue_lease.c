@@ -38,11 +38,10 @@ void queue_lease_free(struct queue *q)
     q->lease_n = 0;
 }
 
-/* Leased at once to one destination over the cluster: twice what is delivered at once, as outcomes are committed behind
- * deliveries. 0: no limit. */
+/* Leased at once to one destination over the cluster. 0: no limit. */
 static unsigned leases_cap(const struct queue *q)
 {
-    return 2 * q->settings.destination_max;
+    return QUEUE_LEASES_PER_SHARE * q->settings.destination_max;
 }
 
 static bool look_at(void *arg, const struct store_queue_destination *d)

@@ -141,7 +141,9 @@ static void conn_done(struct queue_conn *c, bool again)
         d->link = NULL;
         link_gone(l);
     }
+    struct queue *q = d->q;
     delivery_done(d, again);
+    queue_dispatch(q);
 }
 
 static void conn_failed(struct queue_conn *c, enum queue_conn_trouble t, const struct smtp_outcome *o)
@@ -158,8 +160,11 @@ static void conn_failed(struct queue_conn *c, enum queue_conn_trouble t, const s
     else if (d && t == QUEUE_CONN_SILENT && !d->q->drain_begun)
         host_mark(l->host, o);
     link_gone(l);
-    if (d)
-        delivery_conn_failed(d, t, &copied);
+    if (!d)
+        return;
+    struct queue *q = d->q;
+    delivery_conn_failed(d, t, &copied);
+    queue_dispatch(q);
 }
 
 static const struct queue_conn_events conn_events = {conn_ready, conn_confirm, conn_done, conn_failed};

@@ -19,7 +19,7 @@ void result_all(struct delivery *d, const struct smtp_outcome *o)
 
 static void lifetime_text(const struct delivery *d, char *out, size_t n)
 {
-    int64_t s = (d->i.expires_ms - d->i.received_ms) / 1000;
+    int64_t s = (d->i.expires_ms - d->i.received_ms + 999) / 1000; /* the two were taken a moment apart */
     if (s >= 2 * 86400 || s == 86400)
         snprintf(out, n, " (expired after %lld day%s)", (long long)(s / 86400), s >= 2 * 86400 ? "s" : "");
     else if (s >= 3600)
