@@ -451,7 +451,7 @@ static void settings_set_now(struct admin_call *c)
         r = known->check(v, known->name, slice_str(value), &why);
     store_view_close(&v);
     if (r) {
-        admin_fail(c, ERR_INVALID, "see: mailctl settings list --help", "%s: %s", known->name, why.text);
+        admin_fail(c, ERR_INVALID, "see: mailctl settings list --help", "%s", why.text);
         return;
     }
     COMMAND(Settings, settings, SETTINGS);
