@@ -387,7 +387,8 @@ static void control_end(struct control *k, int status, const char *why)
     struct admin_call *c = k->scan->call;
     log_event(LOG_INFO, "admin", LOG_S("verb", c->request.verb->name), LOG_U("messages", k->changed));
     if (status)
-        admin_fail(c, status, "see: mailctl status", "%s (after %llu messages)", why, (unsigned long long)k->changed);
+        admin_fail(c, status, status == ERR_NOTFOUND ? "see: mailctl queue list" : "see: mailctl status",
+                   k->changed ? "%s (%llu messages were changed before)" : "%s", why, (unsigned long long)k->changed);
     else
         admin_ok(c, json_pack("{s:o}", "messages", number(k->changed)));
     scan_free(k->scan);
