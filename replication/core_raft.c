@@ -258,6 +258,10 @@ int core_raft_start(struct replication *r, struct err_detail *e)
     raft_set_install_snapshot_timeout(&r->raft, INSTALL_TIMEOUT_MS);
     raft_set_pre_vote(&r->raft, true);
     raft_set_max_inflight_entries(&r->raft, INFLIGHT_ENTRIES);
+    /* Whether there is space is asked before (disk_reserve_bytes). libraft's own limit (4 MB of made segments on a
+     * majority) is in the way of the entry that a new leader begins its term with: it would lead without the half of
+     * libraft that answers requests knowing, commit nothing, and answer nobody after it lost the term. */
+    raft_set_capacity_threshold(&r->raft, 0);
     log_limits_set(r);
     int rc = raft_start(&r->raft);
     if (rc != 0)
