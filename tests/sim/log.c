@@ -57,6 +57,7 @@ static void entries_trim(struct log_disk *d, uint64_t first)
     for (size_t i = 0; i < drop; i++)
         mem_free(d->entries[i]);
     if (drop > 0)
+        if (drop < d->n)
         memmove(d->entries, d->entries + drop, (d->n - drop) * sizeof *d->entries);
     d->n -= drop;
     d->first += drop;

@@ -217,7 +217,8 @@ void sim_net_crash(struct sim_host *h)
         conns[i]->refs++;
     size_t n = conns_n;
     struct net_conn **all = mem_alloc((n + 1) * sizeof *all);
-    memcpy(all, conns, n * sizeof *all);
+    if (n > 0)
+        memcpy(all, conns, n * sizeof *all);
     for (size_t i = 0; i < n; i++) {
         for (unsigned side = 0; side < 2; side++) {
             struct net_side *d = &all[i]->side[side];

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-enum { SEEDS = 40, TOLD_MAX = 100 };
+enum { SEEDS = 40, TOLD_MAX = 100, STATUS_GOOD = 100 }; /* plus what was told: sanitizers end with small numbers */
 
 unsigned edge_told;
 static bool ended_well;
@@ -46,7 +46,7 @@ static void child(uint64_t seed, sim_fn *begin, const char *dir)
     sim_spawn(sim_host(0), "begin", begin_run, &begin);
     sim_run(100 * (int64_t)SIM_S);
     fflush(NULL);
-    _exit(!ended_well || sim_counts.other ? 255 : (int)(edge_told < TOLD_MAX ? edge_told : TOLD_MAX));
+    _exit(!ended_well || sim_counts.other ? 1 : STATUS_GOOD + (int)(edge_told < TOLD_MAX ? edge_told : TOLD_MAX));
 }
 
 unsigned edge_histories(sim_fn *begin)
@@ -64,9 +64,9 @@ unsigned edge_histories(sim_fn *begin)
         assert_int_equal(waitpid(pid, &status, 0), pid);
         snprintf(command, sizeof command, "rm -rf %s", dir);
         assert_int_equal(system(command), 0);
-        if (!WIFEXITED(status) || WEXITSTATUS(status) == 255)
+        if (!WIFEXITED(status) || WEXITSTATUS(status) < STATUS_GOOD)
             fail_msg("seed %llu: status %x", (unsigned long long)seed, (unsigned)status);
-        told += (unsigned)WEXITSTATUS(status);
+        told += (unsigned)(WEXITSTATUS(status) - STATUS_GOOD);
     }
     return told;
 }
