@@ -2,6 +2,8 @@
  */
 #include "protocol/imap/imap_list.h"
 
+#include "protocol/imap/imap_names.h"
+
 enum { PATTERNS_MAX = 64 };
 
 struct list {
@@ -14,8 +16,7 @@ struct list {
     struct slice patterns[PATTERNS_MAX];
     unsigned n;
     struct imap *im;
-    struct slice *parents; /* answered because of children: (RECURSIVEMATCH, LSUB with %) */
-    size_t parent_n, parent_cap;
+    struct imap_names parents; /* answered because of children: (RECURSIVEMATCH, LSUB with %) */
 };
 
 static const struct {
@@ -212,21 +213,8 @@ static void note_parents(struct list *l, struct slice name)
 {
     for (size_t i = name.n; i-- > 0;) {
         struct slice parent = slice_first(name, i);
-        if (name.p[i] != '/' || i == 0 || !is_matched(l, parent))
-            continue;
-        bool known = false;
-        for (size_t k = l->parent_n; k-- > 0 && !known;)
-            known = slice_eq(l->parents[k], parent);
-        if (known)
-            continue;
-        if (l->parent_n == l->parent_cap) {
-            l->parent_cap = l->parent_cap ? 2 * l->parent_cap : 16;
-            struct slice *more = arena_alloc(&l->im->arena, l->parent_cap * sizeof *more);
-            if (l->parent_n > 0)
-                memcpy(more, l->parents, l->parent_n * sizeof *more);
-            l->parents = more;
-        }
-        l->parents[l->parent_n++] = arena_copy(&l->im->arena, parent);
+        if (name.p[i] == '/' && i > 0 && is_matched(l, parent))
+            imap_names_note(&l->parents, parent);
     }
 }
 
@@ -239,22 +227,12 @@ static bool each_note(void *arg, const struct mailbox_info *box)
     return true;
 }
 
-static bool parent_take(struct list *l, struct slice name)
-{
-    for (size_t i = 0; i < l->parent_n; i++)
-        if (slice_eq(l->parents[i], name)) {
-            l->parents[i] = l->parents[--l->parent_n];
-            return true;
-        }
-    return false;
-}
-
 static bool each_write(void *arg, const struct mailbox_info *box)
 {
     struct list *l = arg;
     if (!is_matched(l, box->name))
         return true;
-    bool selected = is_selected(l, box), parent = parent_take(l, box->name);
+    bool selected = is_selected(l, box), parent = imap_names_take(&l->parents, box->name);
     if (l->lsub && !selected && parent) { /* RFC 3501 6.3.9: not subscribed itself, so \Noselect */
         struct mailbox_info shown = *box;
         shown.selectable = false;
@@ -269,6 +247,7 @@ void imap_list_run(struct imap *im)
 {
     struct list *l = im->data;
     l->im = im;
+    l->parents.arena = &im->arena;
     if (!l->extended && l->n == 1 && l->patterns[0].n == l->reference.n) {
         /* An empty pattern asks for the delimiter (RFC 9051 6.3.9). */
         buf_printf(&im->s.out, "* %s (\\Noselect) \"/\" \"\"\r\n", im->command->name);
@@ -280,9 +259,10 @@ void imap_list_run(struct imap *im)
         v->ops->mailbox_each(v, im->account, each_note, l);
     v->ops->mailbox_each(v, im->account, each_write, l);
     v->ops->close(v);
-    for (size_t i = 0; i < l->parent_n; i++) { /* parents that are no names themselves */
-        struct mailbox_info box = {.name = l->parents[i], .has_children = true};
-        write_mailbox(l, &box, true);
+    for (size_t i = 0; i < l->parents.n; i++) { /* parents that are no names themselves */
+        struct mailbox_info box = {.name = l->parents.items[i].text, .has_children = true};
+        if (!l->parents.items[i].taken)
+            write_mailbox(l, &box, true);
     }
     imap_finish(im, "OK %s completed", im->command->name);
 }

@@ -1,4 +1,5 @@
 /* What an IMAP client can ask for. Limits of a command are raised where they would hide how a cost grows. */
+#include "protocol/imap/imap_names.h"
 #include "protocol/imap/imap_set.h"
 #include "protocol/imap/imap_text.h"
 #include "tests/cost/cost.h"
@@ -105,6 +106,23 @@ SHAPE_REPEAT(utf7_names, "a SELECT \"", "&AOQ-", "\"\r\n")
 SHAPE_REPEAT(levels, "a CREATE ", "a/", "b\r\n")
 SHAPE_REPEAT(idles, "", "a IDLE\r\nDONE\r\n", "")
 SHAPE_REPEAT(ids, "a ID (", "\"a\" NIL ", "\"b\" \"c\")\r\n")
+
+/* What LIST and LSUB remember: the parents of n mailboxes, each noted twice, and asked for. */
+static void parents(struct slice in, unsigned n)
+{
+    struct arena arena = {0};
+    struct imap_names names = {.arena = &arena};
+    char name[64];
+    (void)in;
+    for (unsigned i = 0; i < 4 * n; i++) {
+        snprintf(name, sizeof name, "parent%u", i % (2 * n));
+        if (i < 2 * n)
+            imap_names_note(&names, slice_str(name));
+        else
+            (void)imap_names_take(&names, slice_str(name));
+    }
+    arena_close(&arena);
+}
 
 static void set_odd(unsigned n, struct buf *out)
 {
@@ -242,6 +260,7 @@ const struct shape shapes_imap[] = {
     {"FETCH of n messages", 250, MAILS, fetch_all, with_all},
     {"SEARCH of n messages", 250, MAILS, search_all, with_all},
     {"STORE and EXPUNGE of n messages", 250, MAILS, store_all, with_all},
+    {"names noted for LIST", 1000, 64000, nothing, parents},
     {"set: numbers", 500, SETS, nothing, resolve_rising},
     {"set: numbers, falling", 500, SETS, nothing, resolve_falling},
     {"set: numbers, mixed", 500, SETS, nothing, resolve_mixed},

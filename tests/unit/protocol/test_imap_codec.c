@@ -1,10 +1,12 @@
 /* Names, patterns, dates, sets, and collecting commands from bytes. */
 #include "node/base/err.h"
 #include "protocol/imap/imap_input.h"
+#include "protocol/imap/imap_names.h"
 #include "protocol/imap/imap_set.h"
 #include "protocol/imap/imap_text.h"
 
 #include <setjmp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <stdarg.h>
 
@@ -213,6 +215,28 @@ static void test_sets_random(void **state)
     }
 }
 
+static void test_names_noted(void **state)
+{
+    (void)state;
+    struct arena arena = {0};
+    struct imap_names names = {.arena = &arena};
+    char name[32];
+    assert_false(imap_names_take(&names, slice_str("a")));
+    for (unsigned i = 0; i < 5000; i++) {
+        snprintf(name, sizeof name, "box/%u", i % 1000);
+        imap_names_note(&names, slice_str(name));
+    }
+    assert_int_equal(names.n, 1000);
+    for (unsigned i = 0; i < 2000; i++) {
+        snprintf(name, sizeof name, "box/%u", i);
+        assert_int_equal(imap_names_take(&names, slice_str(name)), i < 1000);
+        assert_false(imap_names_take(&names, slice_str(name)));
+        imap_names_note(&names, slice_str(name)); /* one that was taken stays so */
+        assert_int_equal(imap_names_take(&names, slice_str(name)), i >= 1000);
+    }
+    arena_close(&arena);
+}
+
 static void test_quoting(void **state)
 {
     (void)state;
@@ -308,9 +332,9 @@ static void test_input(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_utf7),    cmocka_unit_test(test_names), cmocka_unit_test(test_match),
-        cmocka_unit_test(test_dates),   cmocka_unit_test(test_sets),  cmocka_unit_test(test_sets_random),
-        cmocka_unit_test(test_quoting), cmocka_unit_test(test_input),
+        cmocka_unit_test(test_utf7),        cmocka_unit_test(test_names),   cmocka_unit_test(test_match),
+        cmocka_unit_test(test_dates),       cmocka_unit_test(test_sets),    cmocka_unit_test(test_sets_random),
+        cmocka_unit_test(test_names_noted), cmocka_unit_test(test_quoting), cmocka_unit_test(test_input),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
