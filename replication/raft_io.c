@@ -4,6 +4,7 @@
 #include "node/base/log.h"
 #include "node/base/mem.h"
 #include "node/base/task.h"
+#include "replication/core.h"
 #include "replication/message.h"
 
 #include <string.h>
@@ -424,6 +425,18 @@ static bool entries_cut_off_skip(const struct raft *r, struct raft_append_entrie
     return true;
 }
 
+/* A sender's libraft may load a newer snapshot than the one that it meant to send; it then tells the newer one's index
+ * and the older one's term (legacyLoadSnapshotCb). With a leader elected between the two, the receiver's log
+ * contradicts every entry behind the snapshot, for ever, and libraft frees such entries twice. The descriptor has both
+ * right. */
+static void snapshot_term_correct(struct raft_install_snapshot *s)
+{
+    uint64_t index;
+    struct store_position p;
+    if (descriptor_decode(slice_make(s->data.base, s->data.len), &index, &p) == 0 && index == s->last_index)
+        s->last_term = p.term;
+}
+
 int raft_guard_receive(struct raft_guard *g, struct raft *r, uint64_t id, const char *address, struct slice payload)
 {
     struct message_list l;
@@ -436,6 +449,8 @@ int raft_guard_receive(struct raft_guard *g, struct raft *r, uint64_t id, const 
         m->server_address = address;
         if (m->type == RAFT_REQUEST_VOTE)
             vote_unstick(g, r, &m->request_vote);
+        if (m->type == RAFT_INSTALL_SNAPSHOT)
+            snapshot_term_correct(&m->install_snapshot);
         /* libraft crashes (taking) or leaks (installing) when a snapshot comes meanwhile; the leader sends it again. */
         bool busy = r->legacy.snapshot_taking || r->legacy.snapshot_install || r->snapshot.installing;
         bool usable = m->type != RAFT_APPEND_ENTRIES || entries_cut_off_skip(r, &m->append_entries);

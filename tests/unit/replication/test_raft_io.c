@@ -1,6 +1,7 @@
 /* The guards around raft_uv, against one that fails on purpose. */
 #include "node/base/clock.h"
 #include "node/base/mem.h"
+#include "replication/core.h"
 #include "replication/message.h"
 #include "replication/raft_io.h"
 
@@ -27,7 +28,7 @@ static struct {
 } disk;
 static struct {
     unsigned fatal, sent, persisted_calls, outer, outer_status_not_0, snapshot_outer, received, loaded_calls;
-    uint64_t persisted, wanted, last, last_term;
+    uint64_t persisted, wanted, last, last_term, snapshot_term;
     int loaded_rc, snapshot_status, sent_done;
 } seen;
 static struct raft_guard g;
@@ -389,8 +390,39 @@ static void on_receive(struct raft_io *io, struct raft_message *m)
 {
     (void)io;
     seen.received++;
+    if (m->type == RAFT_INSTALL_SNAPSHOT)
+        seen.snapshot_term = m->install_snapshot.last_term;
     assert_int_equal(m->server_id, 7);
     message_discard(m);
+}
+
+/* The term that a snapshot's receiver gets when the message says 2 and the descriptor says that index, and term 3. */
+static uint64_t snapshot_term_received(uint64_t descriptor_index)
+{
+    static struct raft r;
+    uint8_t descriptor[CORE_DESCRIPTOR];
+    struct store_position p = {.index = descriptor_index};
+    struct buf b = {0};
+    memset(&r, 0, sizeof r);
+    struct raft_message m = {.type = RAFT_INSTALL_SNAPSHOT,
+                             .install_snapshot = {.term = 3, .last_index = 9, .last_term = 2, .conf_index = 4}};
+    descriptor_encode(descriptor, descriptor_index, 3, &p);
+    assert_int_equal(raft_configuration_add(&m.install_snapshot.conf, 5, "h:1", RAFT_VOTER), 0);
+    m.install_snapshot.data = (struct raft_buffer){descriptor, sizeof descriptor};
+    assert_int_equal(message_encode(&m, 0, 0, &b), 0);
+    raft_configuration_close(&m.install_snapshot.conf);
+    assert_int_equal(g.io.start(&g.io, 100, NULL, on_receive), 0);
+    assert_int_equal(raft_guard_receive(&g, &r, 7, "h:7", buf_slice(&b)), 0);
+    buf_close(&b);
+    return seen.snapshot_term;
+}
+
+/* libraft sends a newer snapshot than it meant to, with its index and the older one's term. */
+static void snapshots_have_the_term_of_their_index(void **state)
+{
+    (void)state;
+    assert_int_equal(snapshot_term_received(9), 3);
+    assert_int_equal(snapshot_term_received(8), 2); /* not what the message is about */
 }
 
 /* libraft crashes or leaks when a snapshot arrives while one is taken or installed. */
@@ -552,6 +584,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(installed_snapshot_moves_the_mark, begin, end),
         cmocka_unit_test_setup_teardown(loaded_log_is_judged, begin, end),
         cmocka_unit_test_setup_teardown(sends_complete_in_the_same_turn, begin, end),
+        cmocka_unit_test_setup_teardown(snapshots_have_the_term_of_their_index, begin, end),
         cmocka_unit_test_setup_teardown(snapshots_are_dropped_while_busy, begin, end),
         cmocka_unit_test_setup_teardown(entries_cut_off_the_log_are_skipped, begin, end),
         cmocka_unit_test_setup_teardown(follower_sticks_for_the_minimum_timeout, begin, end),
