@@ -23,6 +23,11 @@ struct filter {
     size_t id_n;
 };
 
+struct found {
+    uint64_t id;
+    uint32_t legs;
+};
+
 struct scan {
     struct compute_job job;
     struct admin_call *call;
@@ -33,10 +38,20 @@ struct scan {
     bool taken; /* a leg of this item matched */
     uint64_t limit, matched;
     json_t *rows;     /* of queue list; NULL: only ids are wanted */
-    struct buf found; /* ids of matching items, u64 each */
+    struct buf found; /* matching items: struct found */
     int status;
     void (*done)(struct scan *s); /* main loop; frees s */
 };
+
+/* At most max octets, whole characters. */
+static struct slice text_cut(struct slice s, size_t max)
+{
+    if (s.n <= max)
+        return s;
+    while (max > 0 && (s.p[max] & 0xc0) == 0x80)
+        max--;
+    return slice_first(s, max);
+}
 
 static json_t *text(struct slice s)
 {
@@ -72,14 +87,14 @@ static bool recipient_see(void *arg, unsigned place, const struct store_queue_re
 }
 
 struct last_reply {
-    char text[SHOWN_TEXT_MAX];
+    struct slice text; /* the view's */
 };
 
 static bool reply_see(void *arg, const struct store_queue_reply *r)
 {
     struct last_reply *last = arg;
     if (r->kind != MERLION__QUEUE_REPLY__KIND__DELIVERED)
-        snprintf(last->text, sizeof last->text, "%.*s", (int)r->text.n, (const char *)r->text.p);
+        last->text = text_cut(r->text, SHOWN_TEXT_MAX);
     return true;
 }
 
@@ -101,15 +116,15 @@ static void leg_row(struct scan *s, const struct store_queue_leg *l)
 {
     const struct store_queue_item *i = s->item;
     struct recipients to = {.list = json_array()};
-    struct last_reply last = {{0}};
+    struct last_reply last = {SLICE_LITERAL("")};
     store_queue_recipient_each(s->view, l->item, l->leg, recipient_see, &to);
     store_queue_reply_each(s->view, l->item, l->leg, l->attempts, reply_see, &last);
     json_t *row =
-        json_pack("{s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:s}", "id", number(i->id), "leg", number(l->leg),
+        json_pack("{s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", number(i->id), "leg", number(l->leg),
                   "destination", text(l->destination), "state", state_names[l->state], "attempts", number(l->attempts),
                   "received_ms", json_integer(i->received_ms), "next_ms",
                   l->state == QUEUE_WAITING ? json_integer(l->due_ms) : json_null(), "size", number(i->size - i->skip),
-                  "sender", text(i->sender), "recipients", to.list, "reply", last.text);
+                  "sender", text(i->sender), "recipients", to.list, "reply", text(last.text));
     json_object_set_new(row, "node", l->state == QUEUE_LEASED ? holder_name(s->view, l->holder) : json_null());
     json_array_append_new(s->rows, row);
 }
@@ -139,7 +154,7 @@ static bool item_see(void *arg, const struct store_queue_item *i)
     s->taken = false;
     store_queue_leg_each(s->view, i->id, leg_see, s);
     if (s->taken)
-        buf_append(&s->found, &i->id, sizeof i->id);
+        buf_append(&s->found, &(struct found){i->id, i->legs}, sizeof(struct found));
     return true;
 }
 
@@ -413,18 +428,31 @@ static void control_proposed(struct task *t)
         control_next(k);
 }
 
+/* The next ones, as many as one command may name; returns how many. */
+static size_t control_take(struct control *k, uint64_t ids[QUEUE_CONTROL_MAX])
+{
+    struct slice all = buf_slice(&k->scan->found);
+    struct found f;
+    size_t n = 0, legs = 0;
+    for (; n < QUEUE_CONTROL_MAX && k->at * sizeof f < all.n; n++, k->at++) {
+        memcpy(&f, all.p + k->at * sizeof f, sizeof f);
+        legs += f.legs;
+        if (n > 0 && legs > QUEUE_CONTROL_LEGS_MAX)
+            break;
+        ids[n] = f.id;
+    }
+    return n;
+}
+
 static void control_next(struct control *k)
 {
     struct admin_call *c = k->scan->call;
-    size_t all = buf_len(&k->scan->found) / sizeof(uint64_t), n = all - k->at;
+    uint64_t ids[QUEUE_CONTROL_MAX];
+    size_t n = control_take(k, ids);
     if (n == 0) {
         control_end(k, 0, NULL);
         return;
     }
-    n = n > QUEUE_CONTROL_MAX ? QUEUE_CONTROL_MAX : n;
-    uint64_t *ids = mem_alloc(n * sizeof *ids);
-    memcpy(ids, buf_slice(&k->scan->found).p + k->at * sizeof *ids, n * sizeof *ids);
-    k->at += n;
     Merlion__Command command = MERLION__COMMAND__INIT;
     Merlion__QueueControl op = MERLION__QUEUE_CONTROL__INIT;
     op.action = k->action;
@@ -435,7 +463,6 @@ static void control_next(struct control *k)
     size_t size = merlion__command__get_packed_size(&command);
     k->command = mem_alloc(size);
     merlion__command__pack(&command, k->command);
-    mem_free(ids);
     k->propose = (struct propose){
         .task.run = control_proposed, .home = &node_loop(c->node)->queue, .command = slice_make(k->command, size)};
     replication_propose(node_services(c->node)->replication, &k->propose);

@@ -81,10 +81,12 @@ static void mailbox_changed(void *arg, uint64_t mailbox, uint64_t account)
     services_mailbox_changed(&n->services, mailbox);
 }
 
-static void queue_changed(void *arg)
+static void queue_changed(void *arg, bool retry)
 {
     struct node *n = arg;
     struct queue *q = atomic_load(&n->queue);
+    if (q && retry)
+        queue_flush_host_marks(q);
     if (q)
         queue_wake(q);
 }

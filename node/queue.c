@@ -75,8 +75,11 @@ static unsigned leases_share(const struct queue *q)
 void queue_settings_refresh(struct queue *q, struct store_view *v)
 {
     unsigned nodes = 0;
-    if (queue_settings_load(&q->settings, v))
+    if (queue_settings_load(&q->settings, v)) {
         atomic_store(&q->lifetime_ms, q->settings.schedule.lifetime_ms);
+        for (unsigned i = 0; i < QUEUE_BUCKETS; i++)
+            atomic_store(&q->held[i], false);
+    }
     store_member_each(v, member_count, &nodes);
     q->nodes = nodes ? nodes : 1;
     atomic_store(&q->share_max, leases_share(q));
@@ -104,6 +107,7 @@ static void slow_tick(struct queue *q)
 {
     struct store_view *v;
     queue_pool_tick(q);
+    outcome_refused_tick(q);
     for (unsigned i = 0; i < QUEUE_TABLE; i++)
         LIST_EACH(it, tmp, &q->deliveries[i])
     if (delivery_overdue_cut(container_of(it, struct delivery, bucket)))
@@ -179,6 +183,12 @@ static void drain_step(struct queue *q)
         finish(q);
 }
 
+static void marks_flush(struct queue *q)
+{
+    if (atomic_exchange(&q->flush, false))
+        queue_pool_flush(q);
+}
+
 static void tick(uv_timer_t *t)
 {
     struct queue *q = t->data;
@@ -189,8 +199,7 @@ static void tick(uv_timer_t *t)
     q->tick_ms = clock_steady_ms();
     if (atomic_load(&q->draining))
         drain_begin(q);
-    if (atomic_exchange(&q->flush, false))
-        queue_pool_flush(q);
+    marks_flush(q);
     delivery_confirm_tick(q);
     queue_unseen_check(q);
     queue_dispatch(q);
@@ -208,8 +217,10 @@ static void woken(struct task *t)
 {
     struct queue *q = container_of(t, struct queue, wake_task);
     atomic_store(&q->wake_posted, false);
-    if (!q->stopped)
-        queue_lease_soon(q, SPREAD_MS);
+    if (q->stopped)
+        return;
+    marks_flush(q); /* before what is retried finds them */
+    queue_lease_soon(q, SPREAD_MS);
 }
 
 void queue_wake(struct queue *q)
@@ -266,7 +277,7 @@ static int contexts_open(struct queue *q, const char *ca_file, struct err_detail
 static void lists_open(struct queue *q)
 {
     struct list *lists[] = {&q->turn, &q->unseen,   &q->bodies_waiting, &q->confirming,
-                            &q->idle, &q->outcomes, &q->outcomes_sent};
+                            &q->idle, &q->outcomes, &q->outcomes_sent,  &q->refused};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         list_init(lists[i]);
     for (unsigned i = 0; i < QUEUE_TABLE; i++) {
@@ -294,6 +305,7 @@ static void memory_free(struct queue *q)
     queue_pool_free(q);
     queue_metrics_close(q);
     mem_free(q->hostname);
+    mem_free(q->look_name);
     mem_free(q);
 }
 

@@ -172,7 +172,10 @@ void delivery_begin(struct delivery *d)
         delivery_free(d);
         return;
     }
-    if (d->stale || route_find(d->q->settings.routes, d->destination)->hold) {
+    bool held = route_find(d->q->settings.routes, d->destination)->hold;
+    if (held)
+        atomic_store(&d->q->held[d->share], true);
+    if (d->stale || held) {
         delivery_giveback(d); /* waited here for too long; or stays where it is, as held routes are not leased */
         return;
     }

@@ -92,8 +92,8 @@ struct queue_reservation *queue_reserve(struct queue *q, const struct slice *des
     r->public = (struct queue_reservation){
         .node = atomic_load(&q->node), .boot = atomic_load(&q->boot), .until_ms = clock_wall_ms() + QUEUE_LEASE_MS};
     for (r->n = 0; r->n < n; r->n++) {
-        r->shares[r->n] = queue_share_of(destinations[r->n]);
-        if (queue_room_take(q, r->shares[r->n], 1) == 0) {
+        unsigned share = r->shares[r->n] = queue_share_of(destinations[r->n]);
+        if (atomic_load(&q->held[share]) || queue_room_take(q, share, 1) == 0) {
             reservation_free(q, &r);
             return NULL;
         }

@@ -127,8 +127,8 @@ struct delivery {
     enum delivery_state state;
     uint64_t item;
     uint32_t leg, attempt;
-    unsigned share; /* its place among the reservations' buckets */
-    bool has_slot, withheld, stale;
+    unsigned share;                        /* its place among the reservations' buckets */
+    bool has_slot, withheld, stale, alone; /* alone: its outcome in a command of its own */
 
     /* While it is under way: of the view, in the arena. */
     struct arena arena;
@@ -193,7 +193,8 @@ struct queue {
     _Atomic unsigned used;                  /* legs leased to this node, or about to be */
     _Atomic unsigned shares[QUEUE_BUCKETS]; /* of them: by destination */
     _Atomic unsigned share_max;
-    _Atomic uint64_t node, boot; /* 0: not known yet */
+    _Atomic bool held[QUEUE_BUCKETS]; /* something there is held by its route: not worth a reservation */
+    _Atomic uint64_t node, boot;      /* 0: not known yet */
     _Atomic int64_t lifetime_ms;
     _Atomic bool ready; /* the format is there, the node is in the cluster */
 
@@ -209,8 +210,11 @@ struct queue {
     struct queue_command lease, voiding, outcome;
     struct list outcomes; /* deliveries whose outcome waits */
     struct list outcomes_sent;
+    struct list refused; /* those that the state machine does not want, until their leases are over */
     bool lease_armed;
     int64_t next_due_ms, lease_not_before_ms; /* wall; steady */
+    int64_t look_ms;                          /* where the last look ended, as there was too much: due time, name */
+    char *look_name;                          /* NULL: it saw all that is due */
     unsigned lease_n;
     struct lease_want *lease_wants;
     int64_t void_next_ms, sweep_next_ms, run_out_next_ms;
@@ -320,6 +324,7 @@ void notices_pack(struct delivery *d, Merlion__QueueLegOutcome *o);
 void outcome_add(struct delivery *d); /* its outcome is packed: commit it, then free the delivery */
 void outcome_flush(struct queue *q);
 bool outcome_pending(const struct queue *q);
+void outcome_refused_tick(struct queue *q); /* now and then */
 
 /* queue_metrics.c */
 void queue_metrics_open(struct queue *q, struct metrics *m);

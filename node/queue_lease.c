@@ -12,6 +12,8 @@ enum {
     EMPTY_SPREAD_MS = 400, /* after an answer without grants: others were faster */
     ROOM_MIN_PART = 16,    /* not for less than that part of the room, while something is under way */
     LOOK_AGAIN_MS = 5000,
+    LOOK_MORE_MS = 50,    /* a look that did not see all goes on, */
+    LOOK_ROUND_MS = 1000, /* and one that did begins anew */
 };
 
 struct lease_want {
@@ -44,6 +46,16 @@ static unsigned leases_cap(const struct queue *q)
     return QUEUE_LEASES_PER_SHARE * q->settings.destination_max;
 }
 
+/* False: enough for this time. The next look goes on here: what is held, or at its limit, must not hide the rest. */
+static bool looked(struct look *l, const struct store_queue_destination *d)
+{
+    if (++l->looked < LOOK_MAX)
+        return true;
+    l->q->look_ms = d->first_due_ms;
+    l->q->look_name = mem_strndup(d->name);
+    return false;
+}
+
 static bool look_at(void *arg, const struct store_queue_destination *d)
 {
     struct look *l = arg;
@@ -53,7 +65,7 @@ static bool look_at(void *arg, const struct store_queue_destination *d)
         return false;
     }
     if (route_find(q->settings.routes, d->name)->hold)
-        return ++l->looked < LOOK_MAX;
+        return looked(l, d);
     uint64_t want = d->waiting;
     unsigned share = queue_share_of(d->name), own = atomic_load(&q->shares[share]), max = atomic_load(&q->share_max);
     if (l->cap && want > (d->leased < l->cap ? l->cap - d->leased : 0))
@@ -64,7 +76,23 @@ static bool look_at(void *arg, const struct store_queue_destination *d)
         q->lease_wants[l->n] = (struct lease_want){.destination = mem_strndup(d->name), .share = share};
         l->wanted[l->n++] = (unsigned)want;
     }
-    return ++l->looked < LOOK_MAX && l->n < WANTS_MAX;
+    return l->n < WANTS_MAX && looked(l, d);
+}
+
+/* From where the last look ended, or from the earliest. */
+static void look_through(struct queue *q, struct look *l)
+{
+    char *from = q->look_name;
+    q->look_name = NULL;
+    if (from)
+        store_queue_due_from(l->v, q->look_ms, slice_str(from), INT64_MAX, look_at, l);
+    else
+        store_queue_due_each(l->v, INT64_MAX, look_at, l);
+    if (from && !q->look_name && l->n == 0)
+        l->next_ms = l->now_ms + LOOK_ROUND_MS; /* the end: from the beginning again */
+    else if (q->look_name)
+        l->next_ms = l->now_ms + LOOK_MORE_MS;
+    mem_free(from);
 }
 
 /* Takes the room for what is wanted; returns how many legs. */
@@ -163,7 +191,7 @@ static void look(struct queue *q)
     queue_settings_refresh(q, l.v);
     q->lease_wants = mem_zalloc(WANTS_MAX * sizeof q->lease_wants[0]);
     l.cap = leases_cap(q);
-    store_queue_due_each(l.v, INT64_MAX, look_at, &l);
+    look_through(q, &l);
     store_view_close(&l.v);
     q->lease_n = l.n;
     q->next_due_ms = l.next_ms;

@@ -75,29 +75,44 @@ static void outcomes_return(struct queue *q, int status)
     uv_timer_start(&q->outcome_timer, retry, RETRY_MS, 0);
 }
 
-/* The state machine does not want them, which is a fault of ours: without notices they are simpler. What is refused
- * then, too, stays with us until its lease is over, so that its mail is not sent again at once. */
+/* The state machine does not want them, which is a fault of ours. It may be that of one: each goes by itself, then
+ * without its notice. What is refused then, too, stays with us until its lease is over, so that its mail is not sent
+ * again at once. */
 static void outcomes_refused(struct queue *q, int status, const char *why)
 {
-    log_event(LOG_ERROR, "outcomes are refused", LOG_E("code", status), LOG_S("why", why));
-    bool simpler = false;
-    LIST_EACH(it, tmp, &q->outcomes_sent)
-    simpler |= container_of(it, struct delivery, place)->outcome->n_notices > 0;
     LIST_EACH(it, tmp, &q->outcomes_sent)
     {
         struct delivery *d = container_of(it, struct delivery, place);
+        bool more = !d->alone || d->outcome->n_notices > 0;
+        log_event(LOG_ERROR, "outcome is refused", LOG_U("item", d->item), LOG_U("leg", d->leg), LOG_E("code", status),
+                  LOG_S("why", why), LOG_S("alone", d->alone ? "yes" : "no"), LOG_U("notices", d->outcome->n_notices));
+        if (d->alone)
+            d->outcome->n_notices = 0;
+        d->alone = true;
         list_remove(&d->place);
-        d->outcome->n_notices = 0;
-        if (simpler)
-            list_append(&q->outcomes, &d->place);
+        list_append(more ? &q->outcomes : &q->refused, &d->place);
     }
     uv_timer_start(&q->outcome_timer, retry, RETRY_MS, 0);
+}
+
+void outcome_refused_tick(struct queue *q)
+{
+    struct store_view *v;
+    if (list_empty(&q->refused) || store_view_open(q->services->store, &v))
+        return;
+    LIST_EACH(it, tmp, &q->refused)
+    {
+        struct delivery *d = container_of(it, struct delivery, place);
+        if (lease_is_lost(v, q, d, clock_wall_ms()))
+            delivery_free(d);
+    }
+    store_view_close(&v);
 }
 
 static void outcome_done(struct queue_command *c, int status, const Merlion__Result *r)
 {
     struct queue *q = c->q;
-    if (!r) {
+    if (!r || status == ERR_STALE) { /* stale: it came so late that it was not looked at */
         outcomes_return(q, status);
         return;
     }
@@ -136,11 +151,13 @@ void outcome_flush(struct queue *q)
     {
         struct delivery *d = container_of(it, struct delivery, place);
         bytes += d->outcome_bytes;
-        if (o.n_legs == QUEUE_GRANTS_MAX || (o.n_legs > 0 && bytes > QUEUE_OUTCOME_BYTES))
+        if (o.n_legs == QUEUE_GRANTS_MAX || (o.n_legs > 0 && (d->alone || bytes > QUEUE_OUTCOME_BYTES)))
             break;
         legs[o.n_legs++] = d->outcome;
         list_remove(&d->place);
         list_append(&q->outcomes_sent, &d->place);
+        if (d->alone)
+            break;
     }
     m.op_case = MERLION__COMMAND__OP_QUEUE_OUTCOME;
     m.queue_outcome = &o;

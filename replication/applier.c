@@ -75,11 +75,11 @@ static void event_cluster(void *arg)
         a->c.cluster_changed(a->c.arg);
 }
 
-static void event_queue(void *arg)
+static void event_queue(void *arg, bool retry)
 {
     struct applier *a = arg;
     if (a->c.queue_changed)
-        a->c.queue_changed(a->c.arg);
+        a->c.queue_changed(a->c.arg, retry);
 }
 
 static void event_freed(void *arg, const struct body_hash *hash)
@@ -299,7 +299,7 @@ static void import_swapped(struct applier *a, const struct store_position *p)
     pthread_mutex_unlock(&a->lock);
     if (a->c.cluster_changed)
         a->c.cluster_changed(a->c.arg);
-    event_queue(a);
+    event_queue(a, false);
     a->c.missing(a->c.arg);
 }
 

@@ -40,7 +40,7 @@ struct applier_config {
     void (*missing)(void *arg); /* a body is missing: fetch it */
     void (*mailbox_changed)(void *arg, uint64_t mailbox, uint64_t account);
     void (*cluster_changed)(void *arg);
-    void (*queue_changed)(void *arg);
+    void (*queue_changed)(void *arg, bool retry);
     void (*fatal)(void *arg, int status, const char *why);
 };
 

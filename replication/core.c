@@ -116,11 +116,11 @@ static void applier_cluster_changed(void *arg)
         r->c.cluster_changed(r->c.arg);
 }
 
-static void applier_queue_changed(void *arg)
+static void applier_queue_changed(void *arg, bool retry)
 {
     struct replication *r = arg;
     if (r->c.queue_changed)
-        r->c.queue_changed(r->c.arg);
+        r->c.queue_changed(r->c.arg, retry);
 }
 
 static void any_fatal(void *arg, int status, const char *why)

@@ -5,8 +5,8 @@
  *                           bulk loop: bulk links (bodies, state transfer)
  *                           applier thread: store_apply; then answers
  *
- * Every request embeds a task; it is posted to `home` when complete, with `status` set. A request is completed exactly once,
- * within its time limit. */
+ * Every request embeds a task; it is posted to `home` when complete, with `status` set. A request is completed exactly
+ * once, within its time limit. */
 #ifndef REPLICATION_REPLICATION_H
 #define REPLICATION_REPLICATION_H
 
@@ -22,39 +22,40 @@ struct store;
 struct blob_log;
 
 struct replication_config {
-    const char *data_dir;      /* raft log in DIR/raft, identity in DIR/node, state and bodies beside */
-    const char *name;          /* node name */
-    const char *listen;        /* peer address to bind, host:port */
-    const char *advertise;     /* peer address told to others */
-    unsigned heartbeat_ms;     /* 100 */
-    unsigned election_ms;      /* 500 */
-    unsigned write_wait_ms;    /* 30000: how long a write waits for a leader */
+    const char *data_dir;   /* raft log in DIR/raft, identity in DIR/node, state and bodies beside */
+    const char *name;       /* node name */
+    const char *listen;     /* peer address to bind, host:port */
+    const char *advertise;  /* peer address told to others */
+    unsigned heartbeat_ms;  /* 100 */
+    unsigned election_ms;   /* 500 */
+    unsigned write_wait_ms; /* 30000: how long a write waits for a leader */
     unsigned snapshot_threshold, snapshot_trailing; /* entries: 8192, 16384; 0: default */
-    unsigned voters_target;    /* 3 */
-    unsigned replace_after_ms; /* 60000: a voter silent for longer is replaced when a standby has caught up */
-    unsigned dead_after_ms;    /* 1000: a member silent for longer is in replication_now.dead */
-    unsigned format_max;       /* command format up to which this node goes; 0: all it knows. For tests of upgrades */
+    unsigned voters_target;                         /* 3 */
+    unsigned replace_after_ms;   /* 60000: a voter silent for longer is replaced when a standby has caught up */
+    unsigned dead_after_ms;      /* 1000: a member silent for longer is in replication_now.dead */
+    unsigned format_max;         /* command format up to which this node goes; 0: all it knows. For tests of upgrades */
     uint64_t disk_reserve_bytes; /* free space below which new mail is refused and leadership given away */
     /* Called (core thread) on events; must not block. */
     void *arg;
     void (*mailbox_changed)(void *arg, uint64_t mailbox, uint64_t account); /* applier thread */
     void (*cluster_changed)(void *arg);                                     /* applier thread */
-    void (*queue_changed)(void *arg); /* applier thread: the queue may have work (store_events) */
+    void (*queue_changed)(void *arg, bool retry);          /* applier thread: the queue may have work (store_events) */
     void (*fatal)(void *arg, int status, const char *why); /* storage or invariant trouble: end the process now */
 };
 
 /* Opens what is on disk; starts threads, listens and connects when the node belongs to a cluster. */
-int replication_start(const struct replication_config *c, struct store *s, struct blob_log *b,
-                      struct replication **r_r, struct err_detail *e);
-/* Hands leadership over (at most 3 s), stops. Blocks; main thread. All pending requests are completed (ERR_CANCELED). */
+int replication_start(const struct replication_config *c, struct store *s, struct blob_log *b, struct replication **r_r,
+                      struct err_detail *e);
+/* Hands leadership over (at most 3 s), stops. Blocks; main thread. All pending requests are completed (ERR_CANCELED).
+ */
 void replication_stop(struct replication **r);
 
 /* ---- a node's identity: DIR/node (certificate, key, CA, ids), written by init or join ---- */
 bool replication_is_member(const char *data_dir);
 /* Makes a cluster of this node alone: CA, certificate, first Raft configuration. Offline or before start. ca_*_pem are
  * for the settings "ca.cert", "ca.key" that the caller proposes afterwards (mem_free). */
-int replication_cluster_init(const char *data_dir, const char *name, const char *advertise, char **ca_cert_pem_r, char **ca_key_pem_r,
-                             struct err_detail *e);
+int replication_cluster_init(const char *data_dir, const char *name, const char *advertise, char **ca_cert_pem_r,
+                             char **ca_key_pem_r, struct err_detail *e);
 /* Writes DIR/node from a join token. The node must not be a member, and the token be for a node of that name. */
 int replication_join(const char *data_dir, const char *name, const char *token, struct err_detail *e);
 
@@ -63,13 +64,14 @@ int replication_join(const char *data_dir, const char *name, const char *token, 
 struct propose {
     struct task task;
     struct task_queue *home;
-    /* packed merlion.Command without id and time: replication adds both (fields 1 and 2 appended). Owned by the caller. */
+    /* packed merlion.Command without id and time: replication adds both (fields 1 and 2 appended). Owned by the caller.
+     */
     struct slice command;
-    int64_t deadline_ms;  /* steady clock; 0: write_wait_ms from now */
-    bool early;           /* answer as soon as it is applied, a moment before this node's views show it (read barriers wait
-                             for the views); false: the views show it */
-    int status;           /* of getting it committed: 0; ERR_UNAVAILABLE, ERR_NOSPACE, ERR_TOOBIG, ERR_CANCELED: it did not
-                             and will not take effect; ERR_TIMEOUT: not known, it may have or still may */
+    int64_t deadline_ms; /* steady clock; 0: write_wait_ms from now */
+    bool early; /* answer as soon as it is applied, a moment before this node's views show it (read barriers wait
+                   for the views); false: the views show it */
+    int status; /* of getting it committed: 0; ERR_UNAVAILABLE, ERR_NOSPACE, ERR_TOOBIG, ERR_CANCELED: it did not
+                   and will not take effect; ERR_TIMEOUT: not known, it may have or still may */
     struct bytes *result; /* status 0: packed merlion.Result; the caller unrefs */
     uint64_t index;       /* where it was applied */
     void *impl;
@@ -140,12 +142,12 @@ struct member_status {
     struct sum128 digest; /* at digest_index */
     uint64_t digest_index;
     int64_t uptime_ms, seen_ms_ago; /* -1: never */
-    char state[24]; /* "ok", "syncing", "unreachable", "catching-up", "draining", "disk-full", … */
+    char state[24];                 /* "ok", "syncing", "unreachable", "catching-up", "draining", "disk-full", … */
 };
 struct replication_status {
     struct task task;
     struct task_queue *home;
-    int64_t timeout_ms;  /* how long to wait for peers' answers */
+    int64_t timeout_ms; /* how long to wait for peers' answers */
     /* With digests: every replica is asked for its digest at one index (all apply up to it first). */
     bool digests;
     int status;
@@ -167,7 +169,8 @@ struct replication_now {
      * voters had been heard from; else: when the leader was. 0: never. */
     int64_t contact_ms;
     uint64_t boot; /* the number of this start: higher than those before */
-    /* As leader, and in touch itself: members not heard from for dead_after_ms, or whose address refuses connections. */
+    /* As leader, and in touch itself: members not heard from for dead_after_ms, or whose address refuses connections.
+     */
     unsigned dead_n;
     uint64_t dead[REPLICATION_MEMBERS_MAX];
 };

@@ -207,7 +207,7 @@ static void tell(struct store *s)
     if (s->cluster_changed && e->cluster_changed)
         e->cluster_changed(e->arg);
     if (s->queue_changed && e->queue_changed)
-        e->queue_changed(e->arg);
+        e->queue_changed(e->arg, s->queue_retry);
 }
 
 static void state_write(struct store *s)

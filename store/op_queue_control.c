@@ -2,8 +2,6 @@
 
 /* An operator's commands. What is leased is left to its holder: its outcome, or its end, meets the item's new state. */
 
-enum { CONTROL_LEGS_MAX = 10 * 1000 }; /* one command's work */
-
 /* One pass over an item's legs; true when it changed something. */
 typedef bool control(struct store *s, struct store_queue_item *i, struct queue_leg_record *l);
 
@@ -88,7 +86,7 @@ static int control_check(struct store *s, const Merlion__QueueControl *q, const 
         if (queue_item_load(s, q->items[n], &i))
             legs += i.legs;
     }
-    return legs > CONTROL_LEGS_MAX ? ERR_TOOBIG : 0;
+    return legs > QUEUE_CONTROL_LEGS_MAX ? ERR_TOOBIG : 0;
 }
 
 void op_queue_control(struct store *s, const Merlion__Command *c, Merlion__Result *r)
@@ -109,4 +107,5 @@ void op_queue_control(struct store *s, const Merlion__Command *c, Merlion__Resul
     }
     if (r->id)
         s->queue_changed = true;
+    s->queue_retry |= q->action == MERLION__QUEUE_CONTROL__ACTION__RETRY && r->id;
 }

@@ -32,7 +32,8 @@ enum {
     QUEUE_ATTEMPTS_KEPT = 10,
     QUEUE_REPLY_MAX = 512, /* octets of a reply kept */
     QUEUE_GRANTS_MAX = 1000,
-    QUEUE_CONTROL_MAX = 1000,
+    QUEUE_CONTROL_MAX = 1000,       /* items of one command, */
+    QUEUE_CONTROL_LEGS_MAX = 10000, /* and their legs */
 };
 
 /* Item flags. */
@@ -112,6 +113,9 @@ void store_queue_reply_each(struct store_view *v, uint64_t item, uint32_t leg, u
                             bool (*each)(void *arg, const struct store_queue_reply *r), void *arg);
 /* Destinations whose first waiting leg is due at or before `until_ms`, earliest first (INT64_MAX: all that wait). */
 void store_queue_due_each(struct store_view *v, int64_t until_ms,
+                          bool (*each)(void *arg, const struct store_queue_destination *d), void *arg);
+/* The same, from this place in their order on: a first due time and a name, whether there is one or not. */
+void store_queue_due_from(struct store_view *v, int64_t from_ms, struct slice from, int64_t until_ms,
                           bool (*each)(void *arg, const struct store_queue_destination *d), void *arg);
 int store_queue_destination(struct store_view *v, struct slice name, struct store_queue_destination *d_r);
 void store_queue_destination_each(struct store_view *v,

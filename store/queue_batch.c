@@ -106,7 +106,7 @@ void queue_caches_clear(struct store *s)
     memset(s->destination_slot, 0, sizeof s->destination_slot);
     list_init(&s->destinations);
     s->queue = NULL;
-    s->queue_changed = false;
+    s->queue_changed = s->queue_retry = false;
 }
 
 /* ---- loading ---- */

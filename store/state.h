@@ -78,7 +78,7 @@ struct store {
     struct destination *destination_slot[CACHE_SLOTS]; /* queue_state.h */
     struct list destinations;
     struct queue_state_record *queue; /* NULL: not asked for in this batch */
-    bool queue_changed;
+    bool queue_changed, queue_retry;  /* store_events.queue_changed */
     struct body_hash *freed;
     size_t freed_n, freed_cap;
     bool cluster_changed;

@@ -72,8 +72,9 @@ struct store_events {
     /* Members, settings or domains changed (after the commit). */
     void (*cluster_changed)(void *arg);
     /* The queue may have work: a leg began to wait or is due earlier, a lease was voided, or an operator changed
-     * something. After the commit, once. */
-    void (*queue_changed)(void *arg);
+     * something. After the commit, once. retry: an operator wants mail tried at once, as its hosts may be well again.
+     */
+    void (*queue_changed)(void *arg, bool retry);
 };
 void store_set_events(struct store *s, const struct store_events *e);
 

@@ -143,11 +143,18 @@ int store_queue_destination(struct store_view *v, struct slice name, struct stor
 void store_queue_due_each(struct store_view *v, int64_t until_ms,
                           bool (*each)(void *arg, const struct store_queue_destination *d), void *arg)
 {
+    store_queue_due_from(v, 0, SLICE_LITERAL(""), until_ms, each, arg);
+}
+
+void store_queue_due_from(struct store_view *v, int64_t from_ms, struct slice from, int64_t until_ms,
+                          bool (*each)(void *arg, const struct store_queue_destination *d), void *arg)
+{
+    struct key k;
     struct slice key, value;
     struct store_queue_destination d;
     MDB_cursor *c = view_cursor(v, TABLE_QUEUE_NEXT);
-    for (bool has = cursor_seek(c, slice_make(NULL, 0), &key, &value); has && (int64_t)get_be64(key.p) <= until_ms;
-         has = cursor_next(c, &key, &value))
+    for (bool has = cursor_seek(c, key_queue_next(&k, from_ms, from), &key, &value);
+         has && (int64_t)get_be64(key.p) <= until_ms; has = cursor_next(c, &key, &value))
         if (store_queue_destination(v, slice_from(key, 8), &d) == 0 && !each(arg, &d))
             break;
     mdb_cursor_close(c);

@@ -312,6 +312,14 @@ const char *qx_due(struct qx *q, int64_t until_ms)
     return print_end(&p);
 }
 
+const char *qx_due_from(struct qx *q, int64_t after_ms, const char *name)
+{
+    struct print p;
+    print_begin(&p, q);
+    store_queue_due_from(p.v, q->start_ms + after_ms, slice_str(name), INT64_MAX, print_destination, &p);
+    return print_end(&p);
+}
+
 const char *qx_grants(struct qx *q)
 {
     struct print p;

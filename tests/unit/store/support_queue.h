@@ -55,6 +55,7 @@ const char *qx_text(struct qx *q);
 const char *qx_grants(struct qx *q);
 /* "a.org@5 b.org@9": destinations that wait, in the order of their first due times. */
 const char *qx_due(struct qx *q, int64_t until_ms);
+const char *qx_due_from(struct qx *q, int64_t after_ms, const char *name); /* from there on; a time as in texts */
 struct store_queue_totals qx_totals(struct qx *q);
 
 #endif

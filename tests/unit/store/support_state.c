@@ -44,9 +44,10 @@ static void on_cluster(void *arg)
     ((struct fx *)arg)->cluster++;
 }
 
-static void on_queue(void *arg)
+static void on_queue(void *arg, bool retry)
 {
     ((struct fx *)arg)->queue++;
+    ((struct fx *)arg)->retries += retry;
 }
 
 void fx_listen(struct fx *f)

@@ -18,8 +18,8 @@ struct fx {
     char dir[64];
     uint64_t index, seq, node, boot;
     int64_t time_ms;
-    Merlion__Result *result;                               /* of the last command */
-    unsigned results, changed, referenced, freed, cluster, queue; /* events so far */
+    Merlion__Result *result;                                               /* of the last command */
+    unsigned results, changed, referenced, freed, cluster, queue, retries; /* events so far */
     uint64_t changed_mailbox;
     struct body_hash freed_hash;
     struct buf *log; /* when set: each command packed, as u32 length + bytes */

@@ -153,6 +153,9 @@ static void test_lease(void **state)
     assert_int_equal(qx_lease(&q, 1, 5, "a.org:2 c.org:9", 0), 0);
     assert_string_equal(qx_grants(&q), "1.1.1 2.1.1");
     assert_string_equal(qx_due(&q, INT64_MAX), "b.org@0 a.org@20");
+    assert_string_equal(qx_due_from(&q, 0, "b.org"), "b.org@0 a.org@20");
+    assert_string_equal(qx_due_from(&q, 0, "b.org.uk"), "a.org@20");
+    assert_string_equal(qx_due_from(&q, 20, "b"), "");
     /* At most two at once, over all nodes. */
     assert_int_equal(qx_lease(&q, 2, 6, "a.org:9 b.org:9", 2), 0);
     assert_string_equal(qx_grants(&q), "1.2.1 2.2.1");
@@ -410,8 +413,10 @@ static void test_control(void **state)
     assert_int_equal(qx_control(&q, RELEASE, items, 1), 0);
     assert_string_equal(qx_text(&q), "1 1a.org=W1+30(p) 2b.org=W0+0(q) | 2h 1a.org=H0+0(p) 2b.org=H0+0(q)");
     unsigned told = q.f.queue;
+    assert_int_equal(q.f.retries, 0);
     assert_int_equal(qx_control(&q, RETRY, items, 2), 1);
     assert_int_equal(q.f.queue, told + 1);
+    assert_int_equal(q.f.retries, 1);
     assert_int_equal(qx_control(&q, RETRY, items, 2), 0);
     assert_string_equal(qx_text(&q), "1 1a.org=W1+0(p) 2b.org=W0+0(q) | 2h 1a.org=H0+0(p) 2b.org=H0+0(q)");
     assert_int_equal(qx_control(&q, CANCEL, items + 1, 2), 1);
