@@ -1,5 +1,6 @@
 """An SMTP server that takes mail and writes down what arrived, or behaves badly in a way that it is told to."""
 import asyncio
+import base64
 import re
 import ssl
 import subprocess
@@ -31,22 +32,24 @@ class Behaviour:
 
 
 class Arrival:
-    __slots__ = ("when", "sender", "recipients", "name", "data", "tls", "parameters")
+    __slots__ = ("when", "sender", "recipients", "name", "data", "tls", "parameters", "peer", "user")
 
-    def __init__(self, when, sender, recipients, name, data, tls, parameters):
+    def __init__(self, when, sender, recipients, name, data, tls, parameters, peer=None, user=None):
         self.when, self.sender, self.recipients, self.name = when, sender, recipients, name
-        self.data, self.tls, self.parameters = data, tls, parameters
+        self.data, self.tls, self.parameters = data, tls, parameters  # parameters: of MAIL, then of each RCPT
+        self.peer, self.user = peer, user
 
 
 class Session:
     def __init__(self, sink, reader, writer):
         self.sink, self.reader, self.writer = sink, reader, writer
-        self.tls = False
+        self.tls, self.user = False, None
+        self.peer = writer.get_extra_info("peername")[0]
 
     async def reply(self, text):
         if self.sink.behaviour.tarpit:
             await asyncio.sleep(self.sink.behaviour.tarpit)
-        self.writer.write(text.encode() + b"\r\n")
+        self.writer.write((text if isinstance(text, bytes) else text.encode()) + b"\r\n")
         await self.writer.drain()
 
     def reset(self):
@@ -87,7 +90,19 @@ class Session:
         self.tls = True
         self.reset()
 
+    async def on_auth(self, text):
+        words = text.split()
+        if words[1].upper() != "PLAIN" or len(words) < 3:
+            return await self.reply("504 5.5.4 PLAIN with an initial response")
+        _, user, password = base64.b64decode(words[2]).decode().split("\0")
+        if self.sink.login != (user, password):
+            return await self.reply("535 5.7.8 who are you?")
+        self.user = user
+        await self.reply("235 2.7.0 welcome")
+
     async def on_mail(self, text):
+        if self.sink.login and not self.user:
+            return await self.reply("530 5.7.0 log in")
         self.sender = re.search(r"<([^>]*)>", text).group(1)
         self.parameters = [text.split(">", 1)[1].strip()]
         await self.reply("250 2.1.0 ok")
@@ -142,7 +157,7 @@ class Session:
             return
         m = MESSAGE_ID.search(data)
         self.sink.add(Arrival(time.time(), self.sender, self.recipients, m.group(1).decode() if m else None,
-                              data if self.sink.keep else None, self.tls, self.parameters))
+                              data if self.sink.keep else None, self.tls, self.parameters, self.peer, self.user))
         self.reset()
         cut = self.sink.behaviour.drop_after
         if cut and self.sink.random() < cut:
@@ -167,12 +182,14 @@ class Sink(threading.Thread):
 
     EXTENSIONS = ["PIPELINING", "SIZE 52428800", "8BITMIME", "SMTPUTF8", "CHUNKING", "DSN", "ENHANCEDSTATUSCODES"]
 
-    def __init__(self, name="sink.example", port=0, behaviour=None, cert=None, keep=False, extensions=None):
+    def __init__(self, name="sink.example", port=0, behaviour=None, cert=None, keep=False, extensions=None, login=None):
         super().__init__(daemon=True)
         self.name, self.port, self.keep = name, port, keep
         self.behaviour = behaviour or Behaviour()
         self.extensions = list(extensions if extensions is not None else self.EXTENSIONS)
-        self.tls = None
+        self.tls, self.login = None, login
+        if login:
+            self.extensions.append("AUTH PLAIN")
         if cert or self.behaviour.broken_tls:
             self.extensions.append("STARTTLS")
         if cert:
@@ -214,12 +231,20 @@ class Sink(threading.Thread):
     def run(self):
         self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self.loop)
-        server = self.loop.run_until_complete(
+        self.server = self.loop.run_until_complete(
             asyncio.start_server(self.serve, "127.0.0.1", self.port, limit=1 << 26, backlog=512))
-        self.port = server.sockets[0].getsockname()[1]
+        self.port = self.server.sockets[0].getsockname()[1]
         self.ready.set()
         self.loop.run_forever()
+        self.server.close()
+        sessions = asyncio.all_tasks(self.loop)
+        for s in sessions:
+            s.cancel()
+        self.loop.run_until_complete(asyncio.gather(*sessions, return_exceptions=True))
+        self.loop.close()
 
     def end(self):
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.join(5)
+        """Nobody listens any more, and what is open is closed."""
+        if self.is_alive():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self.join(5)
