@@ -66,7 +66,7 @@ bool record_valid(enum table t, struct slice key, struct slice value)
     case TABLE_MARK:
         return record_opaque_read(value, &r.slice) && r.slice.n == 0;
     case TABLE_EXPUNGED:
-        return record_u32_read(value, &r.u32);
+        return record_u32_read(value, &r.u32) && get_be32(key.p + 16) > 0 && get_be32(key.p + 16) <= r.u32;
     case TABLE_RUNS:
         return runs_valid(key, value);
     case TABLE_CONTENT:

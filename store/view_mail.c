@@ -181,17 +181,23 @@ static void changed_each(struct store_view *v, uint64_t mailbox, uint64_t since,
     mdb_cursor_close(c);
 }
 
+/* In the order of time, which may be any order of UIDs. */
 static void expunged_collect(struct store_view *v, uint64_t mailbox, uint64_t since, struct uid_set *expunged)
 {
     struct key k;
     struct slice key, value;
-    uint32_t last;
+    struct buf ranges = {0};
+    struct uid_range r;
     MDB_cursor *c = view_cursor(v, TABLE_EXPUNGED);
     for (bool has = cursor_seek(c, key_modseq(&k, mailbox, since + 1, 0), &key, &value);
          has && get_be64(key.p) == mailbox; has = cursor_next(c, &key, &value))
-        if (record_u32_read(value, &last))
-            uid_set_add(expunged, get_be32(key.p + 16), last);
+        if (record_valid(TABLE_EXPUNGED, key, value) && record_u32_read(value, &r.last)) {
+            r.first = get_be32(key.p + 16);
+            buf_append(&ranges, &r, sizeof r);
+        }
     mdb_cursor_close(c);
+    uid_set_add_many(expunged, (struct uid_range *)(void *)ranges.base, buf_len(&ranges) / sizeof r);
+    buf_close(&ranges);
 }
 
 int store_changes(struct store_view *v, uint64_t mailbox, uint64_t since,

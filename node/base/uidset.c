@@ -3,6 +3,7 @@
 #include "node/base/err.h"
 #include "node/base/mem.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 void uid_set_close(struct uid_set *s)
@@ -60,6 +61,27 @@ void uid_set_add(struct uid_set *s, uint32_t first, uint32_t last)
     splice(s, from, to - from, &merged, 1);
 }
 
+static int range_cmp(const void *a, const void *b)
+{
+    const struct uid_range *x = a, *y = b;
+    return x->first < y->first ? -1 : x->first > y->first;
+}
+
+void uid_set_add_many(struct uid_set *s, struct uid_range *ranges, size_t n)
+{
+    struct uid_set both = {0};
+    if (n == 0)
+        return;
+    qsort(ranges, n, sizeof *ranges, range_cmp);
+    for (size_t i = 0, j = 0; i < s->n || j < n;) {
+        bool ours = j == n || (i < s->n && s->ranges[i].first < ranges[j].first);
+        const struct uid_range *r = ours ? &s->ranges[i++] : &ranges[j++];
+        uid_set_add(&both, r->first, r->last);
+    }
+    uid_set_close(s);
+    *s = both;
+}
+
 void uid_set_remove(struct uid_set *s, uint32_t first, uint32_t last)
 {
     ENSURE(first > 0 && first <= last);
@@ -75,6 +97,28 @@ void uid_set_remove(struct uid_set *s, uint32_t first, uint32_t last)
     }
     if (to > from)
         splice(s, from, to - from, keep, n);
+}
+
+void uid_set_subtract(struct uid_set *s, const struct uid_set *what)
+{
+    struct uid_set left = {0};
+    if (what->n == 0)
+        return;
+    for (size_t i = 0, j = 0; i < s->n; i++) {
+        struct uid_range r = s->ranges[i];
+        uint64_t at = r.first; /* what is before it is decided */
+        while (j < what->n && what->ranges[j].last < at)
+            j++;
+        for (; at <= r.last && j < what->n && what->ranges[j].first <= r.last; j += at <= r.last) {
+            if (what->ranges[j].first > at)
+                uid_set_add(&left, (uint32_t)at, what->ranges[j].first - 1);
+            at = (uint64_t)what->ranges[j].last + 1;
+        }
+        if (at <= r.last)
+            uid_set_add(&left, (uint32_t)at, r.last);
+    }
+    uid_set_close(s);
+    *s = left;
 }
 
 bool uid_set_has(const struct uid_set *s, uint32_t uid)

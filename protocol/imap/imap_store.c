@@ -67,8 +67,7 @@ static void store_done(struct imap *im, struct imap_write *w)
         return;
     }
     uid_set_copy(&s->answered, &s->uids);
-    for (size_t i = 0; i < w->w.modified_r.n; i++)
-        uid_set_remove(&s->answered, w->w.modified_r.ranges[i].first, w->w.modified_r.ranges[i].last);
+    uid_set_subtract(&s->answered, &w->w.modified_r);
     im->own_modseq = w->w.modseq;
     im->own_uids = &s->answered;
     const char *text = w->w.modified_r.n > 0 ? modified_text(im, &w->w.modified_r) : "OK STORE completed";

@@ -91,8 +91,7 @@ static void changes_stale(struct update *u, struct backend_view *v)
     v->ops->uids(v, box->id, &now);
     uid_set_close(&u->expunged);
     uid_set_copy(&u->expunged, &box->uids);
-    for (size_t i = 0; i < now.n; i++)
-        uid_set_remove(&u->expunged, now.ranges[i].first, now.ranges[i].last);
+    uid_set_subtract(&u->expunged, &now);
     uid_set_close(&now);
     u->n = 0;
     v->ops->message_each(v, box->id, 1, UINT32_MAX, on_change, u);
@@ -120,8 +119,7 @@ static void tell_expunged(struct imap *im)
     while (n > 0)
         buf_printf(&im->s.out, "* %u EXPUNGE\r\n", seqs[--n]);
     mem_free(seqs);
-    for (size_t i = 0; i < box->gone.n; i++)
-        uid_set_remove(&box->uids, box->gone.ranges[i].first, box->gone.ranges[i].last);
+    uid_set_subtract(&box->uids, &box->gone);
     uid_set_close(&box->gone);
 }
 

@@ -107,6 +107,35 @@ SHAPE_REPEAT(levels, "a CREATE ", "a/", "b\r\n")
 SHAPE_REPEAT(idles, "", "a IDLE\r\nDONE\r\n", "")
 SHAPE_REPEAT(ids, "a ID (", "\"a\" NIL ", "\"b\" \"c\")\r\n")
 
+/* Of n messages every other one goes, in another session. */
+static void others_expunge(struct slice in, unsigned n, bool pruned)
+{
+    struct client c;
+    struct session_limits l = limits();
+    session_open(&c, &l, n, mail);
+    uint64_t inbox = fake_backend_find(c.fb, 1, "INBOX");
+    for (uint32_t uid = n - 1; uid > 1; uid -= 2)
+        fake_backend_expunge(c.fb, inbox, uid);
+    if (pruned)
+        fake_backend_prune(c.fb, inbox);
+    cost_begin();
+    client_send(&c, in.p, in.n);
+    client_close(&c);
+}
+static void expunged(struct slice in, unsigned n)
+{
+    others_expunge(in, n, false);
+}
+static void expunged_pruned(struct slice in, unsigned n)
+{
+    others_expunge(in, n, true);
+}
+static void noop(unsigned n, struct buf *out)
+{
+    (void)n;
+    buf_append_str(out, "a NOOP\r\n");
+}
+
 /* What LIST and LSUB remember: the parents of n mailboxes, each noted twice, and asked for. */
 static void parents(struct slice in, unsigned n)
 {
@@ -260,6 +289,8 @@ const struct shape shapes_imap[] = {
     {"FETCH of n messages", 250, MAILS, fetch_all, with_all},
     {"SEARCH of n messages", 250, MAILS, search_all, with_all},
     {"STORE and EXPUNGE of n messages", 250, MAILS, store_all, with_all},
+    {"every other message expunged", 250, 32000, noop, expunged},
+    {"the same, changes forgotten", 250, 32000, noop, expunged_pruned},
     {"names noted for LIST", 1000, 64000, nothing, parents},
     {"set: numbers", 500, SETS, nothing, resolve_rising},
     {"set: numbers, falling", 500, SETS, nothing, resolve_falling},

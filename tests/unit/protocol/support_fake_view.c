@@ -147,9 +147,13 @@ static int changes(struct backend_view *v, uint64_t mailbox, uint64_t since,
         return ERR_NOTFOUND;
     if (since < m->pruned)
         return ERR_STALE;
+    struct uid_range *gone = mem_alloc((m->gone_n + 1) * sizeof *gone);
+    size_t n = 0;
     for (size_t i = 0; i < m->gone_n; i++)
         if (m->gone[i].modseq > since)
-            uid_set_add(expunged, m->gone[i].uid, m->gone[i].uid);
+            gone[n++] = (struct uid_range){m->gone[i].uid, m->gone[i].uid};
+    uid_set_add_many(expunged, gone, n);
+    mem_free(gone);
     for (size_t i = 0; i < m->n; i++)
         if (m->messages[i].modseq > since && !changed(arg, &m->messages[i]))
             break;

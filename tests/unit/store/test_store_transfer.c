@@ -205,6 +205,15 @@ static void test_lies(void **state)
     assert_int_equal(import_lie(f.dir, TABLE_POSITION, slice_str("p"), 6, good, 1), ERR_PROTOCOL);
     assert_int_equal(import_lie(f.dir, TABLE_N, name, 6, good, 1), ERR_PROTOCOL);
     assert_int_equal(import_lie(f.dir, TABLE_SETTING, slice_make(long_key, sizeof long_key), 6, good, 1), ERR_PROTOCOL);
+    /* UIDs that were expunged, backwards and from 0. */
+    uint8_t expunged[20] = {[15] = 1, [19] = 9};
+    assert_int_equal(import_lie(f.dir, TABLE_EXPUNGED, slice_make(expunged, 20), 5, slice_make("\x01\x09\0\0\0", 5), 1),
+                     ERR_CORRUPT);
+    assert_int_equal(import_lie(f.dir, TABLE_EXPUNGED, slice_make(expunged, 20), 5, slice_make("\x01\x08\0\0\0", 5), 1),
+                     ERR_PROTOCOL);
+    expunged[19] = 0;
+    assert_int_equal(import_lie(f.dir, TABLE_EXPUNGED, slice_make(expunged, 20), 5, slice_make("\x01\x08\0\0\0", 5), 1),
+                     ERR_PROTOCOL);
     /* A state of a format that the header does not tell of could not be opened once it has taken our place. */
     struct buf b = {0};
     struct state_record promised = {.format = 1, .time_ms = 1}, other = {.format = 1793, .time_ms = 1},
