@@ -3,6 +3,8 @@
 #include "node/base/err.h"
 #include "store/queue.h"
 
+#include <stdio.h>
+
 enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR };
 
 const struct queue_schedule queue_schedule_default = {
@@ -68,6 +70,17 @@ int64_t queue_next_ms(const struct queue_schedule *s, unsigned attempt, int64_t 
 bool queue_is_expired(int64_t now_ms, int64_t expires_ms)
 {
     return now_ms >= expires_ms;
+}
+
+void queue_lifetime_text(int64_t received_ms, int64_t expires_ms, char *out, size_t n)
+{
+    int64_t s = (expires_ms - received_ms + SECOND - 1) / SECOND, day = DAY / SECOND, hour = HOUR / SECOND;
+    if (s >= day && s % day < hour)
+        snprintf(out, n, "%lld day%s", (long long)(s / day), s / day == 1 ? "" : "s");
+    else if (s >= 2 * hour)
+        snprintf(out, n, "%lld hours", (long long)(s / hour));
+    else
+        snprintf(out, n, "%lld s", (long long)s);
 }
 
 bool queue_notice_failed(uint32_t notify)

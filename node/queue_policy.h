@@ -26,6 +26,10 @@ int64_t queue_next_ms(const struct queue_schedule *s, unsigned attempt, int64_t 
 /* Deferred at now_ms: is this the end? */
 bool queue_is_expired(int64_t now_ms, int64_t expires_ms);
 
+/* "5 days", "6 hours", "90 s": how long it was tried, for people. The two times were taken a moment apart, so that is
+ * rounded up to whole seconds. */
+void queue_lifetime_text(int64_t received_ms, int64_t expires_ms, char *out, size_t n);
+
 /* RFC 3461 4.1 for one recipient; notify as QUEUE_NOTIFY_*, 0: not given. */
 bool queue_notice_failed(uint32_t notify);
 bool queue_notice_relayed(uint32_t notify);

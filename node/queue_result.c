@@ -17,24 +17,14 @@ void result_all(struct delivery *d, const struct smtp_outcome *o)
     result_settle(d);
 }
 
-static void lifetime_text(const struct delivery *d, char *out, size_t n)
-{
-    int64_t s = (d->i.expires_ms - d->i.received_ms + 999) / 1000; /* the two were taken a moment apart */
-    if (s >= 2 * 86400 || s == 86400)
-        snprintf(out, n, " (expired after %lld day%s)", (long long)(s / 86400), s >= 2 * 86400 ? "s" : "");
-    else if (s >= 3600)
-        snprintf(out, n, " (expired after %lld hours)", (long long)(s / 3600));
-    else
-        snprintf(out, n, " (expired after %lld s)", (long long)s);
-}
-
 /* Deferred for too long is failed. */
 static void expire(struct delivery *d, int64_t now_ms)
 {
-    char text[64];
+    char text[64], lifetime[32];
     if (!queue_is_expired(now_ms, d->i.expires_ms))
         return;
-    lifetime_text(d, text, sizeof text);
+    queue_lifetime_text(d->i.received_ms, d->i.expires_ms, lifetime, sizeof lifetime);
+    snprintf(text, sizeof text, " (expired after %s)", lifetime);
     for (size_t i = 0; i < d->mail.n; i++) {
         struct smtp_outcome *o = &d->mail.recipients[i].outcome;
         if (o->kind != SMTP_DEFERRED)

@@ -56,6 +56,7 @@ static void test_good(void **state)
     struct config *c;
     struct err_detail e = {{0}};
     assert_int_equal(load(MINIMAL "heartbeat_ms = 50\nelection_ms=200\n[store]\ndisk_reserve_mb = 3\n"
+                                  "[queue]\nresolvers = 127.0.0.1:53, [::1]:53\ndeliveries = 7\n"
                                   "[listener imap]\nprotocol = imap\nlisten = 127.0.0.1:143\ntls = starttls\n"
                                   "[listener lb]\nprotocol = smtp\nlisten = [::]:25\nproxy_protocol = yes\n"
                                   "proxy_trusted = 192.0.2.0/24\n",
@@ -66,6 +67,9 @@ static void test_good(void **state)
     assert_string_equal(c->peer_advertise, "127.0.0.1:1");
     assert_int_equal(c->heartbeat_ms, 50);
     assert_int_equal(c->disk_reserve, 3 << 20);
+    assert_string_equal(c->queue_resolvers, "127.0.0.1:53, [::1]:53");
+    assert_null(c->queue_ca_file);
+    assert_int_equal(c->queue_deliveries, 7);
     assert_int_equal(c->listener_n, 2);
     assert_int_equal(c->listeners[0].listener.protocol, LISTENER_IMAP);
     assert_true(c->listeners[1].listener.proxy);
@@ -81,6 +85,7 @@ static void test_bad(void **state)
     } rows[] = {
         {"[node]\nname = n1\n", "[node] data is missing"},
         {"[node]\nnames = n1\n", ":2: names is not known in [node]: write one of name, data"},
+        {MINIMAL "[queue]\ndeliveries = 0\n", ":7: deliveries = 0: write a whole number from 1 to 10000"},
         {"[nod]\nname = n1\n", ":2: section [nod] is not known"},
         {"[node]\n\n# a comment\nlog_level = loud\n", ":4: log_level = loud: write debug"},
         {"[node]\nthis is no pair\n", ":2: neither a [section] nor NAME = VALUE"},

@@ -81,6 +81,22 @@ static void test_next(void **state)
     assert_true(queue_is_expired(1000, 1000));
 }
 
+static void test_lifetime_text(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t ms;
+        const char *text;
+    } table[] = {
+        {5 * (int64_t)D, "5 days"},    {5 * (int64_t)D - 17, "5 days"}, {D, "1 day"},         {D - 900, "1 day"},
+        {36 * (int64_t)H, "36 hours"}, {6 * H - 3, "6 hours"},          {90 * S - 1, "90 s"}, {0, "0 s"}};
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        char text[32];
+        queue_lifetime_text(1000, 1000 + table[i].ms, text, sizeof text);
+        assert_string_equal(text, table[i].text);
+    }
+}
+
 static void test_notices(void **state)
 {
     (void)state;
@@ -169,8 +185,9 @@ static void test_settings(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_duration), cmocka_unit_test(test_schedule), cmocka_unit_test(test_next),
-        cmocka_unit_test(test_notices),  cmocka_unit_test(test_shares),   cmocka_unit_test(test_settings),
+        cmocka_unit_test(test_duration),      cmocka_unit_test(test_schedule), cmocka_unit_test(test_next),
+        cmocka_unit_test(test_lifetime_text), cmocka_unit_test(test_notices),  cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_settings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
