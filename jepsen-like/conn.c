@@ -20,6 +20,8 @@ const char *outcome_name(enum outcome o)
 
 void conn_close(struct conn *c)
 {
+    if (c->tls)
+        conn_tls_close(c);
     if (c->fd >= 0)
         close(c->fd);
     c->fd = -1;
@@ -31,8 +33,7 @@ void conn_limit(struct conn *c, unsigned timeout_ms)
     c->deadline = now_ns() + timeout_ms * NS_PER_MS;
 }
 
-/* Waits until the socket is ready or time is up. */
-static bool ready(struct conn *c, short events)
+bool conn_ready(struct conn *c, short events)
 {
     for (;;) {
         uint64_t now = now_ns();
@@ -61,7 +62,8 @@ bool conn_open(struct conn *c, unsigned host, unsigned port, unsigned timeout_ms
     conn_limit(c, timeout_ms);
     if (connect(c->fd, (struct sockaddr *)&a, sizeof a) == 0)
         return true;
-    if (errno == EINPROGRESS && ready(c, POLLOUT) && getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &n) == 0 && !error)
+    if (errno == EINPROGRESS && conn_ready(c, POLLOUT) && getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &n) == 0 &&
+        !error)
         return true;
     conn_close(c);
     return false;
@@ -79,11 +81,11 @@ bool conn_write(struct conn *c, const void *bytes, size_t n)
 {
     const char *p = bytes;
     while (n && c->fd >= 0) {
-        ssize_t k = send(c->fd, p, n, MSG_NOSIGNAL);
+        ssize_t k = c->tls ? conn_tls_write(c, p, n) : send(c->fd, p, n, MSG_NOSIGNAL);
         if (k > 0) {
             p += k;
             n -= (size_t)k;
-        } else if ((errno != EAGAIN && errno != EINTR) || !ready(c, POLLOUT)) {
+        } else if (c->tls || (errno != EAGAIN && errno != EINTR) || !conn_ready(c, POLLOUT)) {
             conn_close(c);
         }
     }
@@ -106,13 +108,13 @@ bool conn_print(struct conn *c, const char *format, ...)
 static bool more(struct conn *c)
 {
     while (c->fd >= 0) {
-        ssize_t n = recv(c->fd, c->in, sizeof c->in, 0);
+        ssize_t n = c->tls ? conn_tls_read(c, c->in, sizeof c->in) : recv(c->fd, c->in, sizeof c->in, 0);
         if (n > 0) {
             c->start = 0;
             c->end = (size_t)n;
             return true;
         }
-        if (n == 0 || (errno != EAGAIN && errno != EINTR) || !ready(c, POLLIN))
+        if (c->tls || n == 0 || (errno != EAGAIN && errno != EINTR) || !conn_ready(c, POLLIN))
             conn_close(c);
     }
     return false;
@@ -158,7 +160,9 @@ bool conn_wait(struct conn *c, unsigned timeout_ms)
     if (c->fd < 0 || c->start < c->end)
         return true;
     struct pollfd p = {c->fd, POLLIN, 0};
-    return poll(&p, 1, (int)timeout_ms) > 0;
+    if (c->tls && conn_tls_input(c))
+        return true;
+    return poll(&p, 1, (int)timeout_ms) > 0 && (!c->tls || conn_tls_input(c));
 }
 
 bool conn_idle(struct conn *c)

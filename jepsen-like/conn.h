@@ -7,7 +7,8 @@
 enum { CONN_LITERAL_MAX = 4 << 20, CONN_LINE_MAX = 1 << 20 };
 
 struct conn {
-    int fd; /* -1: closed */
+    int fd;             /* -1: closed */
+    struct ssl_st *tls; /* NULL: none */
     uint64_t deadline;
     size_t start, end;
     char in[16384];
@@ -29,6 +30,8 @@ void refusals_say(bool on);
 
 /* Connects from the host that the thread is in to 10.77.0.HOST. Returns whether it did; else c is closed. */
 bool conn_open(struct conn *c, unsigned host, unsigned port, unsigned timeout_ms);
+/* TLS from here on. Returns whether it is; else c is closed. */
+bool conn_secure(struct conn *c);
 /* Takes over a socket that was accepted; it must not block. */
 void conn_adopt(struct conn *c, int fd);
 void conn_close(struct conn *c);
@@ -48,5 +51,16 @@ bool conn_wait(struct conn *c, unsigned timeout_ms);
 
 /* Whether it can be used for a new command: open, and nothing unasked (a BYE, the end) has come. */
 bool conn_idle(struct conn *c);
+
+/* ---- between conn.c and conn_tls.c ---- */
+
+/* Waits until the socket is ready for these events of poll. false: time is up. */
+bool conn_ready(struct conn *c, short events);
+void conn_tls_close(struct conn *c);
+/* Some bytes, or -1: done for. */
+long conn_tls_write(struct conn *c, const void *bytes, size_t n);
+long conn_tls_read(struct conn *c, void *bytes, size_t n);
+/* Whether there is something to read, or the end. Does not wait. */
+bool conn_tls_input(struct conn *c);
 
 #endif

@@ -4,21 +4,34 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { HEADER_SKIP = 64 }; /* a segment's own header is another fault */
 
+/* Where a file ends but for zeros: open segments have room made ahead. */
+static off_t used_size(int fd)
+{
+    unsigned char bytes[65536];
+    off_t used = 0, at = 0;
+    for (ssize_t n; (n = pread(fd, bytes, sizeof bytes, at)) > 0; at += n)
+        for (ssize_t i = n; i > 0; i--)
+            if (bytes[i - 1]) {
+                used = at + i;
+                break;
+            }
+    return used;
+}
+
 static bool bit_flip(const char *path, struct rng *r)
 {
-    struct stat st;
     unsigned char byte;
     int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return false;
     bool done = false;
-    if (fstat(fd, &st) == 0 && st.st_size > HEADER_SKIP) {
-        off_t at = HEADER_SKIP + (off_t)(rng_next(r) % (uint64_t)(st.st_size - HEADER_SKIP));
+    off_t used = used_size(fd);
+    if (used > HEADER_SKIP) {
+        off_t at = HEADER_SKIP + (off_t)(rng_next(r) % (uint64_t)(used - HEADER_SKIP));
         done = pread(fd, &byte, 1, at) == 1;
         byte = (unsigned char)(byte ^ 1u << rng_below(r, 8));
         done = done && pwrite(fd, &byte, 1, at) == 1;
@@ -58,10 +71,15 @@ static bool is_segment(const char *name)
     return n > 4 && strcmp(name + n - 4, ".seg") == 0;
 }
 
-/* "0000000000003102-0000000000003521"; open ones are mostly empty space. */
-static bool is_log(const char *name)
+/* "0000000000003102-0000000000003521" */
+static bool is_closed_log(const char *name)
 {
     return strlen(name) == 33 && name[16] == '-';
+}
+
+static bool is_open_log(const char *name)
+{
+    return strncmp(name, "open-", 5) == 0;
 }
 
 unsigned damage_bodies(const char *data, unsigned bits, struct rng *r)
@@ -71,5 +89,6 @@ unsigned damage_bodies(const char *data, unsigned bits, struct rng *r)
 
 unsigned damage_log(const char *data, unsigned bits, struct rng *r)
 {
-    return damage(data, "raft", is_log, bits, r);
+    unsigned flipped = rng_below(r, 3) ? damage(data, "raft", is_closed_log, bits, r) : 0;
+    return flipped ? flipped : damage(data, "raft", is_open_log, bits, r);
 }

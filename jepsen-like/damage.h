@@ -7,7 +7,7 @@
 /* Flips so many single bits at random places of the body segments under the node's data folder. Returns how many. */
 unsigned damage_bodies(const char *data, unsigned bits, struct rng *r);
 
-/* The same in a closed segment of the Raft log. */
+/* The same in a segment of the Raft log: mostly a closed one, where there is one. */
 unsigned damage_log(const char *data, unsigned bits, struct rng *r);
 
 #endif

@@ -3,8 +3,6 @@
 #include "jepsen-like/disk.h"
 #include "jepsen-like/nemesis_impl.h"
 
-enum { REFUSAL_MS = 1000 };
-
 /* ---- power cuts: what was not synced is gone ---- */
 
 /* All at the same moment, as far as they can tell: none acts or answers between the end of its disk and its own. */
@@ -73,7 +71,11 @@ static void start_or_replace(struct nemesis *n)
 {
     nodes_refusal_expect(n->victim, true);
     nemesis_start_killed(n);
-    nemesis_wait(REFUSAL_MS);
+    for (uint64_t end = now_ns() + RECOVERY_MAX_MS * NS_PER_MS; now_ns() < end && node_running(n->victim);) {
+        if (nemesis_serves(n->victim))
+            break;
+        nemesis_wait(50);
+    }
     bool refused = !node_running(n->victim);
     nodes_refusal_expect(n->victim, false);
     if (refused)

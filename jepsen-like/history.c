@@ -18,7 +18,7 @@ void history_add(const struct op *op)
         history.ops = xrealloc(history.ops, history.room * sizeof *history.ops);
     }
     history.ops[history.n++] = *op;
-    history.delivered += op->kind == OP_DELIVER && op->outcome == OUTCOME_OK;
+    history.delivered += (op->kind == OP_DELIVER || op->kind == OP_SUBMIT) && op->outcome == OUTCOME_OK;
     pthread_mutex_unlock(&history.lock);
 }
 

@@ -34,7 +34,7 @@ struct op {
 
 void history_add(const struct op *op);
 
-/* How many so far, and how many deliveries that were acknowledged. */
+/* How many so far, and how many messages that were acknowledged. */
 size_t history_count(void);
 size_t history_delivered(void);
 

@@ -21,7 +21,8 @@
 enum { HOST_MAIN = 10, HOST_CLIENTS = 11, CLIENTS_MAX = 40, SETTLE_MS = 60000 };
 
 static const struct workload *const workloads[] = {&workload_set,     &workload_register, &workload_token,
-                                                   &workload_session, &workload_pop3,     &workload_lifecycle};
+                                                   &workload_session, &workload_pop3,     &workload_lifecycle,
+                                                   &workload_queue};
 enum { WORKLOADS = sizeof workloads / sizeof workloads[0] };
 
 extern atomic_bool clients_over;
@@ -251,7 +252,7 @@ static struct sums sums_make(void)
     for (size_t i = 0; i < s.n; i++) {
         s.ok += ops[i].outcome == OUTCOME_OK;
         s.info += ops[i].outcome == OUTCOME_INFO;
-        s.delivered += ops[i].kind == OP_DELIVER && ops[i].outcome == OUTCOME_OK;
+        s.delivered += (ops[i].kind == OP_DELIVER || ops[i].kind == OP_SUBMIT) && ops[i].outcome == OUTCOME_OK;
         by[ops[i].kind][ops[i].outcome]++;
     }
     for (unsigned k = 0; k < OP_KINDS; k++)

@@ -84,7 +84,7 @@ void nemesis_nothing(struct nemesis *n)
 
 /* ---- recovery ---- */
 
-static bool probe(unsigned node)
+bool nemesis_serves(unsigned node)
 {
     static uint64_t id;
     static struct rng r = {99};
@@ -104,7 +104,7 @@ unsigned nemesis_recovery_ms(unsigned max_ms)
     uint64_t start = now_ns(), end = start + max_ms * NS_PER_MS;
     for (unsigned node = 1; node <= nodes_count();) {
         nodes_supervise();
-        if (probe(node))
+        if (nemesis_serves(node))
             node++;
         else if (now_ns() > end)
             return 0;

@@ -38,6 +38,8 @@ unsigned nemesis_leader(struct nemesis *n); /* any node while none is known */
 void nemesis_shuffle(struct nemesis *n, unsigned order[NODES_MAX]);
 /* Voters but for one, or all nodes. Returns how many. */
 unsigned nemesis_majority(struct nemesis *n, unsigned nodes[NODES_MAX]);
+/* Whether the node takes mail now. */
+bool nemesis_serves(unsigned node);
 void nemesis_kill(struct nemesis *n, unsigned node);
 void nemesis_start_killed(struct nemesis *n);
 void nemesis_wait(unsigned ms);

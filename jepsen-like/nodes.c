@@ -83,14 +83,20 @@ static void conf_write(unsigned node)
     /* Few entries between snapshots: nodes that were away often need one. */
     fprintf(f,
             "[store]\nmap_size_mb = 1024\ndisk_reserve_mb = 16\nsnapshot_threshold = 512\nsnapshot_trailing = 512\n");
+    fprintf(f, "[tls]\ncertificate = %s/cert.pem\nkey = %s/key.pem\n", all.o.dir, all.o.dir);
     fprintf(f, "[limits]\nwrite_wait_ms = 2000\nworkers = 2\n");
     static const struct {
         const char *protocol;
         unsigned port;
-    } listeners[] = {{"imap", 143}, {"pop3", 110}, {"smtp", 25}, {"submission", 587}, {"lmtp", 24}};
+        const char *tls;
+    } listeners[] = {{"imap", 143, "none"},
+                     {"pop3", 110, "none"},
+                     {"smtp", 25, "none"},
+                     {"submission", 465, "implicit"},
+                     {"lmtp", 24, "none"}};
     for (size_t i = 0; i < sizeof listeners / sizeof listeners[0]; i++)
-        fprintf(f, "[listener %s]\nprotocol = %s\nlisten = 10.77.0.%u:%u\ntls = none\n", listeners[i].protocol,
-                listeners[i].protocol, node, listeners[i].port);
+        fprintf(f, "[listener %s]\nprotocol = %s\nlisten = 10.77.0.%u:%u\ntls = %s\n", listeners[i].protocol,
+                listeners[i].protocol, node, listeners[i].port, listeners[i].tls);
     fclose(f);
 }
 
@@ -369,8 +375,21 @@ void node_wipe(unsigned node)
 
 /* ---- all of them ---- */
 
+/* One for all, that nobody knows. */
+static void certificate_make(void)
+{
+    char command[9000];
+    snprintf(command, sizeof command,
+             "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=mail.example "
+             "-keyout '%s/key.pem' -out '%s/cert.pem' 2>/dev/null",
+             all.o.dir, all.o.dir);
+    if (system(command))
+        fail("openssl makes no certificate: %s", command);
+}
+
 static void nodes_make(void)
 {
+    certificate_make();
     for (unsigned node = 1; node <= all.o.n; node++) {
         struct node *n = &all.nodes[node];
         n->dir = path("%s/n%u%s", all.o.dir, node, "");

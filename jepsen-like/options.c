@@ -15,7 +15,7 @@ static const char help[] =
     "  --seconds N        faults for so long\n"
     "  --fault A,B        these faults alone        --list-faults tells the names\n"
     "  --no-faults        none: the workloads alone\n"
-    "  --workload A,B     of set reg tok sess pop life: these alone\n"
+    "  --workload A,B     of set reg tok sess pop life que: these alone\n"
     "  --seed N           of the faults' and clients' choices (default: the time)\n"
     "  --build DIR        folder of maild and mailctl\n"
     "  --maild FILE       this maild instead\n"
@@ -26,7 +26,7 @@ static const char help[] =
     "Exit codes: 0 PASS, 1 FAIL, 2 the test could not run.\n";
 
 static const struct options smoke = {.seconds = 75,
-                                     .seconds_max = 300,
+                                     .seconds_max = 420,
                                      .fault_ms = 700,
                                      .calm_ms = 60,
                                      .rounds_min = 3,

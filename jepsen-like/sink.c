@@ -31,6 +31,7 @@ struct session {
     struct conn c;
     struct rng rng;
     unsigned node;
+    bool mail, recipient; /* of the transaction: accepted */
     struct text line, message;
     size_t untold; /* the arrival whose 250 the client may not have read, and one; 0: none */
 };
@@ -165,6 +166,30 @@ static bool is(const struct session *s, const char *verb)
     return strncasecmp(s->line.p, verb, strlen(verb)) == 0;
 }
 
+/* MAIL and RCPT, taken or put off. */
+static bool envelope(struct session *s)
+{
+    bool mail = is(s, "MAIL");
+    if (!mail && !s->mail)
+        return conn_print(&s->c, "503 5.5.1 MAIL first\r\n");
+    if (mischief(s, mail ? 80 : 40)) {
+        sink.put_off++;
+        return conn_print(&s->c, "450 4.2.0 Not now\r\n");
+    }
+    s->mail = true;
+    s->recipient = !mail;
+    return conn_print(&s->c, "250 2.0.0 OK\r\n");
+}
+
+static bool data(struct session *s)
+{
+    bool good = s->recipient;
+    s->mail = s->recipient = false;
+    if (!good) /* DATA was sent ahead of the refusals (RFC 2920) */
+        return conn_print(&s->c, "503 5.5.1 Nobody to send it to\r\n");
+    return conn_print(&s->c, "354 Go on\r\n") && message_read(s) && message_take(s);
+}
+
 /* One command. Returns whether the session goes on. */
 static bool command(struct session *s)
 {
@@ -172,21 +197,19 @@ static bool command(struct session *s)
     if (!conn_line(&s->c, &s->line))
         return false;
     arrival_told(s);
+    if (is(s, "MAIL") || is(s, "RCPT"))
+        return envelope(s);
+    if (is(s, "DATA"))
+        return data(s);
+    s->mail = s->recipient = false;
     if (is(s, "EHLO"))
         return conn_print(&s->c, "250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n");
-    if (is(s, "QUIT")) {
-        conn_print(&s->c, "221 2.0.0 Bye\r\n");
-        return false;
-    }
-    if ((is(s, "MAIL") && mischief(s, 80)) || (is(s, "RCPT") && mischief(s, 40))) {
-        sink.put_off++;
-        return conn_print(&s->c, "450 4.2.0 Not now\r\n");
-    }
-    if (is(s, "DATA"))
-        return conn_print(&s->c, "354 Go on\r\n") && message_read(s) && message_take(s);
-    if (is(s, "MAIL") || is(s, "RCPT") || is(s, "RSET") || is(s, "NOOP") || is(s, "HELO"))
+    if (is(s, "RSET") || is(s, "NOOP") || is(s, "HELO"))
         return conn_print(&s->c, "250 2.0.0 OK\r\n");
-    return conn_print(&s->c, "500 5.5.1 What?\r\n");
+    if (!is(s, "QUIT"))
+        return conn_print(&s->c, "500 5.5.1 What?\r\n");
+    conn_print(&s->c, "221 2.0.0 Bye\r\n");
+    return false;
 }
 
 static void *session_run(void *arg)

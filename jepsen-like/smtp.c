@@ -39,6 +39,8 @@ static bool open_as(struct smtp *s, unsigned node, unsigned port, const char *he
     if (!conn_open(&s->c, node, port, 1000))
         return false;
     conn_limit(&s->c, timeout_ms);
+    if (port == SUBMISSIONS_PORT && !conn_secure(&s->c))
+        return false;
     if (reply_read(s) == 2 && conn_print(&s->c, "%s client.example\r\n", hello) && reply_read(s) == 2)
         return true;
     smtp_close(s);
@@ -67,11 +69,14 @@ static void plain_make(char out[200], const char *user)
 bool smtp_open_submission(struct smtp *s, unsigned node, const char *user, unsigned timeout_ms)
 {
     char plain[200];
-    if (!open_as(s, node, SUBMISSION_PORT, "EHLO", timeout_ms))
+    if (!open_as(s, node, SUBMISSIONS_PORT, "EHLO", timeout_ms))
         return false;
     plain_make(plain, user);
-    if (conn_print(&s->c, "AUTH PLAIN %s\r\n", plain) && reply_read(s) == 2)
+    int first = conn_print(&s->c, "AUTH PLAIN %s\r\n", plain) ? reply_read(s) : 0;
+    if (first == 2)
         return true;
+    if (first == 5)
+        fail("n%u does not know %s: %s", node, user, s->line.p);
     smtp_close(s);
     return false;
 }

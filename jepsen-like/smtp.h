@@ -4,7 +4,7 @@
 
 #include "jepsen-like/conn.h"
 
-enum { SMTP_PORT = 25, LMTP_PORT = 24, SUBMISSION_PORT = 587 };
+enum { SMTP_PORT = 25, LMTP_PORT = 24, SUBMISSIONS_PORT = 465 };
 
 struct smtp {
     struct conn c;
@@ -14,7 +14,7 @@ struct smtp {
 };
 
 bool smtp_open(struct smtp *s, unsigned node, bool lmtp, unsigned timeout_ms);
-/* For submission (RFC 6409), authenticated as the user. */
+/* For submission over TLS (RFC 6409, RFC 8314), authenticated as the user. */
 bool smtp_open_submission(struct smtp *s, unsigned node, const char *user, unsigned timeout_ms);
 void smtp_close(struct smtp *s);
 void smtp_free(struct smtp *s);
