@@ -1,5 +1,6 @@
 /* libraft in its loop: opening it, its state machine callbacks, the guards' events, noticing what changed. */
 #include "replication/core.h"
+#include "replication/raft_segments.h"
 
 #include "node/base/clock.h"
 
@@ -202,7 +203,8 @@ static int folder_make(struct replication *r, struct err_detail *e)
 int core_raft_open(struct replication *r, struct err_detail *e)
 {
     int rc;
-    if ((rc = folder_make(r, e)) != 0 || (rc = bootstrap_again(r, e)) != 0)
+    if ((rc = folder_make(r, e)) != 0 || (rc = bootstrap_again(r, e)) != 0 ||
+        (rc = raft_segments_lengthen(r->raft_dir, e)) != 0)
         return rc;
     raft_guard_transport(&r->transport);
     if ((rc = raft_uv_init(&r->guard.io, &r->loop.uv, r->raft_dir, &r->transport)) != 0)

@@ -2,6 +2,7 @@
  * its own. Shows too that this libraft still says what the guard listens for. */
 #include "node/base/log.h"
 #include "replication/raft_io.h"
+#include "replication/raft_segments.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -100,6 +101,7 @@ static void open_disk(void)
     transport = (struct raft_uv_transport){.version = 1};
     raft_guard_transport(&transport);
     g = (struct raft_guard){0};
+    assert_int_equal(raft_segments_lengthen(dir, NULL), 0);
     assert_int_equal(raft_uv_init(&g.io, &loop, dir, &transport), 0);
     raft_guard_init(&g, &mark, &ev);
     raft_guard_watch(&g);
@@ -147,15 +149,20 @@ static int end(void **state)
     return system(command);
 }
 
-static void append(raft_term term)
+static void append_sized(raft_term term, size_t n)
 {
     struct raft_io_append req;
-    struct raft_entry e = {.term = term, .type = RAFT_COMMAND, .buf = {raft_calloc(1, 8), 8}};
+    struct raft_entry e = {.term = term, .type = RAFT_COMMAND, .buf = {raft_calloc(1, n), n}};
     unsigned before = written;
     assert_int_equal(g.io.append(&g.io, &req, &e, 1, on_written), 0);
     while (written == before)
         uv_run(&loop, UV_RUN_ONCE);
     raft_free(e.buf.base);
+}
+
+static void append(raft_term term)
+{
+    append_sized(term, 8);
 }
 
 /* Until it was fatal, or there was time enough for it. */
@@ -221,6 +228,47 @@ static void segments_out_of_order_are_refused(void **state)
     close_disk();
 }
 
+/* The open segment as a crash leaves it, and its size as far as it was durable. */
+static void segment_cut(const char *from, const char *to, long size)
+{
+    char command[256];
+    snprintf(command, sizeof command, "cp %s/%s %s/%s && truncate -s %ld %s/%s", dir, from, dir, to, size, dir, to);
+    assert_int_equal(system(command), 0);
+}
+
+/* Segment: 8 bytes, a batch of one entry: 16 + 16 + its data. Whatever is left of the file behind the first batch, that
+ * is loaded, and libraft's loader does not stumble over the end of the file. */
+static void short_segment_is_loaded(void **state)
+{
+    (void)state;
+    enum { FIRST = 4000, FIRST_END = 8 + 32 + FIRST };
+    static const long sizes[] = {FIRST_END,
+                                 FIRST_END + 1,
+                                 FIRST_END + 8,
+                                 FIRST_END + 15,
+                                 FIRST_END + 16,
+                                 FIRST_END + 24,
+                                 FIRST_END + 32,
+                                 FIRST_END + 39,
+                                 FIRST_END + 40,
+                                 4096,
+                                 8192};
+    append_sized(1, FIRST);
+    append_sized(1, 8);
+    segment_cut("open-1", "kept", 1 << 16);
+    close_disk();
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        char command[256];
+        snprintf(command, sizeof command, "rm -f %s/0* %s/open-*", dir, dir);
+        assert_int_equal(system(command), 0);
+        segment_cut("kept", "open-1", sizes[i]);
+        open_disk();
+        assert_int_equal(load_rc, 0);
+        assert_int_equal(g.persisted, sizes[i] < FIRST_END + 32 ? 1 : 2); /* the second one's data are zeros */
+        close_disk();
+    }
+}
+
 int main(void)
 {
     log_set_level(LOG_ERROR + 1);
@@ -228,6 +276,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(well_cut_log_is_no_matter, begin, end),
         cmocka_unit_test_setup_teardown(segment_not_closed_is_fatal, begin, end),
         cmocka_unit_test_setup_teardown(log_not_cut_is_fatal, begin, end),
+        cmocka_unit_test_setup_teardown(short_segment_is_loaded, begin, end),
         cmocka_unit_test_setup_teardown(segments_out_of_order_are_refused, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
