@@ -1,261 +1,25 @@
-/* The queue, for operators: what waits, why, and what to do with it. Looking runs on the compute pool: a queue may be
- * long. */
-#include "node/admin.h"
+/* The queue, for operators: what waits, why, and what to do with it. */
+#include "node/admin_queue.h"
 #include "node/base/clock.h"
-#include "node/queue_policy.h"
 #include "store/command.pb-c.h"
-#include "store/queue.h"
 
-enum { LIST_DEFAULT = 100, LIST_MAX = 2000, IDS_MAX = 1000, DESTINATIONS_SHOWN = 50, SHOWN_TEXT_MAX = 300 };
+enum { LIST_DEFAULT = 100, LIST_MAX = 2000, DESTINATIONS_SHOWN = 50 };
 
-static const char *const state_names[] = {
-    [QUEUE_WAITING] = "waiting", [QUEUE_LEASED] = "delivering", [QUEUE_HELD] = "held"};
 static const char *const outcome_names[] = {[MERLION__QUEUE_REPLY__KIND__DELIVERED] = "delivered",
                                             [MERLION__QUEUE_REPLY__KIND__DEFERRED] = "deferred",
                                             [MERLION__QUEUE_REPLY__KIND__FAILED] = "failed"};
 
-/* ---- a scan: all of the queue that the arguments name ---- */
-
-struct filter {
-    struct slice sender, recipient, domain, state;
-    int64_t received_before; /* INT64_MAX: any */
-    const uint64_t *ids;
-    size_t id_n;
-};
-
-struct found {
-    uint64_t id;
-    uint32_t legs;
-};
-
-struct scan {
-    struct compute_job job;
-    struct admin_call *call;
-    struct filter filter;
-    uint64_t ids[IDS_MAX];
-    struct store_view *view;
-    const struct store_queue_item *item;
-    bool taken; /* a leg of this item matched */
-    uint64_t limit, matched;
-    json_t *rows;     /* of queue list; NULL: only ids are wanted */
-    struct buf found; /* matching items: struct found */
-    int status;
-    void (*done)(struct scan *s); /* main loop; frees s */
-};
-
-/* At most max octets, whole characters. */
-static struct slice text_cut(struct slice s, size_t max)
-{
-    if (s.n <= max)
-        return s;
-    while (max > 0 && (s.p[max] & 0xc0) == 0x80)
-        max--;
-    return slice_first(s, max);
-}
-
-static json_t *text(struct slice s)
-{
-    json_t *j = json_stringn((const char *)s.p, s.n);
-    return j ? j : json_string("(not UTF-8)");
-}
-
-static json_t *number(uint64_t n)
-{
-    return json_integer((json_int_t)n);
-}
-
-static json_t *holder_name(struct store_view *v, uint64_t node)
-{
-    struct store_member m;
-    return store_member_get(v, node, &m) == 0 ? text(m.name) : number(node);
-}
-
-struct recipients {
-    json_t *list; /* NULL: only looked through */
-    struct slice wanted;
-    bool found;
-};
-
-static bool recipient_see(void *arg, unsigned place, const struct store_queue_recipient *r)
-{
-    struct recipients *to = arg;
-    (void)place;
-    to->found = to->found || slice_ieq(r->address, to->wanted);
-    if (to->list)
-        json_array_append_new(to->list, text(r->address));
-    return to->list || !to->found;
-}
-
-struct last_reply {
-    struct slice text; /* the view's */
-};
-
-static bool reply_see(void *arg, const struct store_queue_reply *r)
-{
-    struct last_reply *last = arg;
-    if (r->kind != MERLION__QUEUE_REPLY__KIND__DELIVERED)
-        last->text = text_cut(r->text, SHOWN_TEXT_MAX);
-    return true;
-}
-
-static bool leg_matches(struct scan *s, const struct store_queue_leg *l)
-{
-    const struct filter *f = &s->filter;
-    struct recipients to = {.wanted = f->recipient};
-    if (f->domain.n && !slice_ieq(l->destination, f->domain))
-        return false;
-    if (f->state.n && !slice_eq(slice_str(state_names[l->state]), f->state))
-        return false;
-    if (!f->recipient.n)
-        return true;
-    store_queue_recipient_each(s->view, l->item, l->leg, recipient_see, &to);
-    return to.found;
-}
-
-static void leg_row(struct scan *s, const struct store_queue_leg *l)
-{
-    const struct store_queue_item *i = s->item;
-    struct recipients to = {.list = json_array()};
-    struct last_reply last = {SLICE_LITERAL("")};
-    store_queue_recipient_each(s->view, l->item, l->leg, recipient_see, &to);
-    store_queue_reply_each(s->view, l->item, l->leg, l->attempts, reply_see, &last);
-    json_t *row =
-        json_pack("{s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", number(i->id), "leg", number(l->leg),
-                  "destination", text(l->destination), "state", state_names[l->state], "attempts", number(l->attempts),
-                  "received_ms", json_integer(i->received_ms), "next_ms",
-                  l->state == QUEUE_WAITING ? json_integer(l->due_ms) : json_null(), "size", number(i->size - i->skip),
-                  "sender", text(i->sender), "recipients", to.list, "reply", text(last.text));
-    json_object_set_new(row, "node", l->state == QUEUE_LEASED ? holder_name(s->view, l->holder) : json_null());
-    json_array_append_new(s->rows, row);
-}
-
-static bool leg_see(void *arg, const struct store_queue_leg *l)
-{
-    struct scan *s = arg;
-    if (!leg_matches(s, l))
-        return true;
-    s->taken = true;
-    if (s->rows && s->matched < s->limit)
-        leg_row(s, l);
-    s->matched++;
-    return true;
-}
-
-static bool item_see(void *arg, const struct store_queue_item *i)
-{
-    struct scan *s = arg;
-    const struct filter *f = &s->filter;
-    if (i->received_ms >= f->received_before)
-        return true;
-    if (f->sender.n &&
-        !slice_ieq(i->sender, slice_eq(f->sender, SLICE_LITERAL("<>")) ? slice_make(NULL, 0) : f->sender))
-        return true;
-    s->item = i;
-    s->taken = false;
-    store_queue_leg_each(s->view, i->id, leg_see, s);
-    if (s->taken)
-        buf_append(&s->found, &(struct found){i->id, i->legs}, sizeof(struct found));
-    return true;
-}
-
-static void scan_work(struct compute_job *job)
-{
-    struct scan *s = container_of(job, struct scan, job);
-    struct store_queue_item item;
-    s->status = store_view_open(node_services(s->call->node)->store, &s->view);
-    if (s->status)
-        return;
-    for (size_t i = 0; i < s->filter.id_n; i++)
-        if (store_queue_item(s->view, s->filter.ids[i], &item) == 0)
-            item_see(s, &item);
-    if (s->filter.id_n == 0)
-        store_queue_item_each(s->view, 0, item_see, s);
-    store_view_close(&s->view);
-}
-
-static void scan_done(struct task *t)
-{
-    struct scan *s = container_of(t, struct scan, job.task);
-    s->done(s);
-}
-
-static void scan_free(struct scan *s)
-{
-    json_decref(s->rows);
-    buf_close(&s->found);
-    mem_free(s);
-}
-
-static struct slice arg(struct admin_call *c, const char *name)
-{
-    const char *value = admin_arg_string(&c->request, name);
-    return slice_str(value ? value : "");
-}
-
-/* 0, or the call has failed. */
-static int ids_take(struct admin_call *c, struct scan *s)
-{
-    const char *given[IDS_MAX + 1];
-    size_t n = admin_arg_list(&c->request, "ids", given, IDS_MAX + 1);
-    for (size_t i = 0; i < n && i < IDS_MAX; i++)
-        if (slice_u64(slice_str(given[i]), UINT64_MAX, &s->ids[i])) {
-            admin_fail(c, ERR_INVALID, "see: mailctl queue list", "%s is no id of a queued message", given[i]);
-            return ERR_INVALID;
-        }
-    if (n > IDS_MAX) {
-        admin_fail(c, ERR_TOOBIG, NULL, "at most %d ids at once", IDS_MAX);
-        return ERR_TOOBIG;
-    }
-    s->filter.ids = s->ids;
-    s->filter.id_n = n;
-    return 0;
-}
-
-static int filter_take(struct admin_call *c, struct scan *s)
-{
-    struct filter *f = &s->filter;
-    int64_t age = 0;
-    struct slice older = arg(c, "older_than");
-    *f = (struct filter){arg(c, "sender"), arg(c, "recipient"), arg(c, "domain"), arg(c, "state"), INT64_MAX, NULL, 0};
-    if (older.n && queue_duration_parse(older, &age)) {
-        admin_fail(c, ERR_INVALID, NULL, "%.*s is no age: write 90s, 10m, 4h or 2d", (int)older.n,
-                   (const char *)older.p);
-        return ERR_INVALID;
-    }
-    if (older.n)
-        f->received_before = clock_wall_ms() - age;
-    return ids_take(c, s);
-}
-
-/* NULL: the call has failed. */
-static struct scan *scan_new(struct admin_call *c, void (*done)(struct scan *s))
-{
-    struct scan *s = mem_zalloc(sizeof *s);
-    s->call = c;
-    s->done = done;
-    s->job = (struct compute_job){.task.run = scan_done, .home = &node_loop(c->node)->queue, .work = scan_work};
-    if (filter_take(c, s) == 0)
-        return s;
-    scan_free(s);
-    return NULL;
-}
-
-static void scan_start(struct scan *s)
-{
-    compute_submit(node_services(s->call->node)->compute, &s->job);
-}
-
 /* ---- queue list ---- */
 
-static void list_done(struct scan *s)
+static void list_done(struct queue_scan *s)
 {
     struct admin_call *c = s->call;
     if (s->status)
         admin_fail(c, s->status, NULL, "the store does not answer: %s", err_text(s->status));
     else
-        admin_ok(c, json_pack("{s:O, s:o, s:o}", "queue", s->rows, "shown", number(json_array_size(s->rows)), "matched",
-                              number(s->matched)));
-    scan_free(s);
+        admin_ok(c, json_pack("{s:O, s:o, s:o}", "queue", s->rows, "shown", queue_json_number(json_array_size(s->rows)),
+                              "matched", queue_json_number(s->matched)));
+    queue_scan_free(s);
 }
 
 static void list_now(struct admin_call *c)
@@ -266,12 +30,12 @@ static void list_now(struct admin_call *c)
                    LIST_MAX);
         return;
     }
-    struct scan *s = scan_new(c, list_done);
+    struct queue_scan *s = queue_scan_new(c, list_done);
     if (!s)
         return;
     s->rows = json_array();
     s->limit = limit;
-    scan_start(s);
+    queue_scan_start(s);
 }
 
 static void queue_list(struct admin_call *c)
@@ -293,7 +57,7 @@ static json_t *joined(struct slice names)
     json_t *list = json_array();
     while (names.n) {
         size_t n = slice_find(names, 0);
-        json_array_append_new(list, text(slice_first(names, n)));
+        json_array_append_new(list, queue_json_text(slice_first(names, n)));
         names = slice_from(names, n + 1);
     }
     return list;
@@ -304,12 +68,12 @@ static bool history_reply(void *arg_, const struct store_queue_reply *r)
     struct history *h = arg_;
     const struct store_queue_attempt *a = h->attempt;
     json_array_append_new(
-        h->rows,
-        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o}", "time_ms", json_integer(a->at_ms), "attempt",
-                  number(a->attempt), "recipients", joined(r->recipients), "node", holder_name(h->v, a->node), "host",
-                  text(a->host), "address", text(a->address), "tls", text(a->tls), "outcome",
-                  r->kind < sizeof outcome_names / sizeof *outcome_names ? outcome_names[r->kind] : "?", "reply",
-                  text(r->text)));
+        h->rows, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o}", "time_ms", json_integer(a->at_ms),
+                           "attempt", queue_json_number(a->attempt), "recipients", joined(r->recipients), "node",
+                           queue_json_holder(h->v, a->node), "host", queue_json_text(a->host), "address",
+                           queue_json_text(a->address), "tls", queue_json_text(a->tls), "outcome",
+                           r->kind < sizeof outcome_names / sizeof *outcome_names ? outcome_names[r->kind] : "?",
+                           "reply", queue_json_text(r->text)));
     return true;
 }
 
@@ -329,16 +93,17 @@ struct show {
 static bool show_leg(void *arg_, const struct store_queue_leg *l)
 {
     struct show *s = arg_;
-    struct recipients to = {.list = json_array()};
+    struct queue_recipients to = {.list = json_array()};
     s->history.leg = l;
-    store_queue_recipient_each(s->history.v, l->item, l->leg, recipient_see, &to);
+    store_queue_recipient_each(s->history.v, l->item, l->leg, queue_recipient_see, &to);
     store_queue_attempt_each(s->history.v, l->item, l->leg, history_attempt, &s->history);
-    json_array_append_new(
-        s->legs, json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o}", "leg", number(l->leg), "destination",
-                           text(l->destination), "state", state_names[l->state], "attempts", number(l->attempts),
-                           "next_ms", l->state == QUEUE_WAITING ? json_integer(l->due_ms) : json_null(), "node",
-                           l->state == QUEUE_LEASED ? holder_name(s->history.v, l->holder) : json_null(), "recipients",
-                           to.list));
+    json_array_append_new(s->legs,
+                          json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o}", "leg", queue_json_number(l->leg),
+                                    "destination", queue_json_text(l->destination), "state",
+                                    queue_state_names[l->state], "attempts", queue_json_number(l->attempts), "next_ms",
+                                    l->state == QUEUE_WAITING ? json_integer(l->due_ms) : json_null(), "node",
+                                    l->state == QUEUE_LEASED ? queue_json_holder(s->history.v, l->holder) : json_null(),
+                                    "recipients", to.list));
     return true;
 }
 
@@ -347,10 +112,11 @@ static json_t *item_json(const struct store_queue_item *i, struct show *s)
     char hash[2 * BODY_HASH_SIZE + 1];
     for (size_t n = 0; n < BODY_HASH_SIZE; n++)
         snprintf(hash + 2 * n, 3, "%02x", i->hash.b[n]);
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:b, s:o, s:o}", "id", number(i->id), "session",
-                     text(i->session), "sender", text(i->sender), "size", number(i->size - i->skip), "received_ms",
-                     json_integer(i->received_ms), "expires_ms", json_integer(i->expires_ms), "body", hash, "held",
-                     i->held, "legs", s->legs, "attempts", s->history.rows);
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:b, s:o, s:o}", "id", queue_json_number(i->id), "session",
+                     queue_json_text(i->session), "sender", queue_json_text(i->sender), "size",
+                     queue_json_number(i->size - i->skip), "received_ms", json_integer(i->received_ms), "expires_ms",
+                     json_integer(i->expires_ms), "body", hash, "held", i->held, "legs", s->legs, "attempts",
+                     s->history.rows);
 }
 
 static void show_now(struct admin_call *c)
@@ -358,7 +124,7 @@ static void show_now(struct admin_call *c)
     struct store_view *v;
     struct store_queue_item item;
     uint64_t id;
-    int r = slice_u64(arg(c, "id"), UINT64_MAX, &id);
+    int r = slice_u64(queue_arg(c, "id"), UINT64_MAX, &id);
     if (r) {
         admin_fail(c, ERR_INVALID, "see: mailctl queue list", "that is no id of a queued message");
         return;
@@ -388,7 +154,7 @@ static void queue_show(struct admin_call *c)
 
 struct control {
     struct propose propose;
-    struct scan *scan;
+    struct queue_scan *scan;
     Merlion__QueueControl__Action action;
     uint64_t changed;
     size_t at; /* of the ids found */
@@ -405,8 +171,8 @@ static void control_end(struct control *k, int status, const char *why)
         admin_fail(c, status, status == ERR_NOTFOUND ? "see: mailctl queue list" : "see: mailctl status",
                    k->changed ? "%s (%llu messages were changed before)" : "%s", why, (unsigned long long)k->changed);
     else
-        admin_ok(c, json_pack("{s:o}", "messages", number(k->changed)));
-    scan_free(k->scan);
+        admin_ok(c, json_pack("{s:o}", "messages", queue_json_number(k->changed)));
+    queue_scan_free(k->scan);
     mem_free(k);
 }
 
@@ -432,7 +198,7 @@ static void control_proposed(struct task *t)
 static size_t control_take(struct control *k, uint64_t ids[QUEUE_CONTROL_MAX])
 {
     struct slice all = buf_slice(&k->scan->found);
-    struct found f;
+    struct queue_found f;
     size_t n = 0, legs = 0;
     for (; n < QUEUE_CONTROL_MAX && k->at * sizeof f < all.n; n++, k->at++) {
         memcpy(&f, all.p + k->at * sizeof f, sizeof f);
@@ -482,7 +248,7 @@ static Merlion__QueueControl__Action action_of(const char *verb)
     return MERLION__QUEUE_CONTROL__ACTION__RETRY; /* queue retry, queue flush */
 }
 
-static void control_found(struct scan *s)
+static void control_found(struct queue_scan *s)
 {
     struct control *k = mem_zalloc(sizeof *k);
     k->scan = s;
@@ -497,9 +263,9 @@ static void control_found(struct scan *s)
 
 static void control_now(struct admin_call *c)
 {
-    struct scan *s = scan_new(c, control_found);
+    struct queue_scan *s = queue_scan_new(c, control_found);
     if (s)
-        scan_start(s);
+        queue_scan_start(s);
 }
 
 /* Nothing named would be everything: that is said out loud. */
@@ -563,17 +329,19 @@ static void stats_now(struct admin_call *c)
     store_queue_destination_each(v, destination_see, &s);
     for (unsigned i = 0; i < s.n; i++) {
         const struct store_queue_destination *d = &s.top[i];
-        json_array_append_new(
-            s.rows, json_pack("{s:o, s:o, s:o, s:o, s:o}", "destination", text(d->name), "waiting", number(d->waiting),
-                              "delivering", number(d->leased), "held", number(d->held), "next_ms",
-                              d->first_due_ms == INT64_MAX ? json_null() : json_integer(d->first_due_ms)));
+        json_array_append_new(s.rows,
+                              json_pack("{s:o, s:o, s:o, s:o, s:o}", "destination", queue_json_text(d->name), "waiting",
+                                        queue_json_number(d->waiting), "delivering", queue_json_number(d->leased),
+                                        "held", queue_json_number(d->held), "next_ms",
+                                        d->first_due_ms == INT64_MAX ? json_null() : json_integer(d->first_due_ms)));
     }
     store_view_close(&v);
     int64_t age = t.oldest_ms ? clock_wall_ms() - t.oldest_ms : 0;
-    admin_ok(c, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "messages", number(t.items), "recipients",
-                          number(t.recipients), "bytes", number(t.bytes), "waiting", number(t.waiting), "delivering",
-                          number(t.leased), "held", number(t.held), "oldest_ms", json_integer(age > 0 ? age : 0),
-                          "destination_count", number(s.destinations), "destinations", s.rows));
+    admin_ok(c, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "messages", queue_json_number(t.items),
+                          "recipients", queue_json_number(t.recipients), "bytes", queue_json_number(t.bytes), "waiting",
+                          queue_json_number(t.waiting), "delivering", queue_json_number(t.leased), "held",
+                          queue_json_number(t.held), "oldest_ms", json_integer(age > 0 ? age : 0), "destination_count",
+                          queue_json_number(s.destinations), "destinations", s.rows));
 }
 
 static void queue_stats(struct admin_call *c)

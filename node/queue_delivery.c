@@ -206,8 +206,8 @@ static void body_got(struct queue_body *b, int status, struct bytes *body)
         if (d->link)
             queue_link_release(d->link);
         delivery_giveback(d);
-    } else if (!d->link) { /* the host did not wait for it */
-        queue_host_use(d->host, d, true);
+    } else if (!d->link) { /* the host did not wait for it, and may be forgotten by now */
+        target_host_use(d, true);
     } else {
         send_now(d);
     }

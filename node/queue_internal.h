@@ -152,7 +152,7 @@ struct delivery {
     bool has_trouble;
     char host_name[DNS_NAME_MAX + 1], host_address[160], tls_text[128]; /* the last one tried */
 
-    struct queue_host *host;
+    struct queue_host *host; /* while it has a link, or is parked there; else forgotten hosts are freed */
     struct queue_link *link;
     bool reused, fresh_tried;
     int64_t confirm_until_ms;
@@ -281,6 +281,8 @@ void delivery_free(struct delivery *d);
 
 /* queue_target.c */
 void target_start(struct delivery *d);
+/* The host that it tried last: a connection to it, a new one if fresh. */
+void target_host_use(struct delivery *d, bool fresh);
 void target_next(struct delivery *d); /* the next address, host; or gives up with what is known */
 void target_trouble(struct delivery *d, const struct smtp_outcome *o);
 void outcome_set(struct smtp_outcome *o, enum smtp_outcome_kind kind, int code, const char *enhanced,

@@ -112,7 +112,7 @@ static void addresses_got(struct dns_lookup *l, const struct dns_answer *a)
         outcome_set(&o, SMTP_FAILED, 0, "5.4.6", "mail for %.*s loops back to us (%s)", (int)d->destination.n,
                     (const char *)d->destination.p, a->addresses[i]);
         target_trouble(d, &o);
-        d->target = d->target_n; /* and so would those behind it */
+        d->target_n = d->target; /* and so would those behind it */
         break;
     }
     addresses_take(d, texts, n);
@@ -121,22 +121,25 @@ static void addresses_got(struct dns_lookup *l, const struct dns_answer *a)
 
 /* ---- one address after another ---- */
 
-static void address_use(struct delivery *d)
+void target_host_use(struct delivery *d, bool fresh)
 {
-    const struct queue_target *t = &d->targets[d->target - 1];
-    const char *address = d->addresses[d->address++];
-    struct queue_host_key key = {.address = address,
+    struct queue_host_key key = {.address = d->host_address,
                                  .source = d->source,
-                                 .name = t->name,
+                                 .name = d->host_name,
                                  .user = d->route.user,
                                  .password = d->route.password,
                                  .tls = d->route.tls};
+    queue_host_use(queue_host_get(d->q, &key), d, fresh);
+}
+
+static void address_use(struct delivery *d)
+{
     d->tried++;
-    snprintf(d->host_name, sizeof d->host_name, "%s", t->name);
-    snprintf(d->host_address, sizeof d->host_address, "%s", address);
+    snprintf(d->host_name, sizeof d->host_name, "%s", d->targets[d->target - 1].name);
+    snprintf(d->host_address, sizeof d->host_address, "%s", d->addresses[d->address++]);
     d->tls_text[0] = 0;
     d->fresh_tried = false;
-    queue_host_use(queue_host_get(d->q, &key), d, false);
+    target_host_use(d, false);
 }
 
 static void target_use(struct delivery *d)

@@ -104,6 +104,10 @@ void store_queue_item_each(struct store_view *v, uint64_t after,
 int store_queue_leg(struct store_view *v, uint64_t item, uint32_t leg, struct store_queue_leg *l_r);
 void store_queue_leg_each(struct store_view *v, uint64_t item, bool (*each)(void *arg, const struct store_queue_leg *l),
                           void *arg);
+/* All of the queue in one pass, in the order of entering: each item, then its legs unless item() returns false. Made
+ * for long queues. */
+void store_queue_walk(struct store_view *v, bool (*item)(void *arg, const struct store_queue_item *i),
+                      void (*leg)(void *arg, const struct store_queue_leg *l), void *arg);
 void store_queue_recipient_each(struct store_view *v, uint64_t item, uint32_t leg,
                                 bool (*each)(void *arg, unsigned place, const struct store_queue_recipient *r),
                                 void *arg);

@@ -77,6 +77,49 @@ void store_queue_leg_each(struct store_view *v, uint64_t item, bool (*each)(void
     mdb_cursor_close(c);
 }
 
+/* Both tables have the item first in their keys, so two cursors go through them side by side. */
+struct walk {
+    MDB_cursor *legs;
+    struct slice key, value; /* of the next leg */
+    bool has;
+    void (*leg)(void *arg, const struct store_queue_leg *l);
+    void *arg;
+};
+
+static void walk_legs(struct walk *w, uint64_t item)
+{
+    struct key k;
+    struct queue_leg_record l;
+    if (w->has && get_be64(w->key.p) < item) /* behind those that were left out */
+        w->has = cursor_seek(w->legs, key_queue_leg(&k, item, 0), &w->key, &w->value);
+    for (; w->has && get_be64(w->key.p) == item; w->has = cursor_next(w->legs, &w->key, &w->value)) {
+        if (!record_queue_leg_read(w->value, &l))
+            continue;
+        l.l.item = item;
+        l.l.leg = get_be32(w->key.p + 8);
+        w->leg(w->arg, &l.l);
+    }
+}
+
+void store_queue_walk(struct store_view *v, bool (*item)(void *arg, const struct store_queue_item *i),
+                      void (*leg)(void *arg, const struct store_queue_leg *l), void *arg)
+{
+    struct slice key, value, all = slice_make(NULL, 0);
+    struct store_queue_item i;
+    struct walk w = {.legs = view_cursor(v, TABLE_QUEUE_LEG), .leg = leg, .arg = arg};
+    MDB_cursor *c = view_cursor(v, TABLE_QUEUE);
+    w.has = cursor_seek(w.legs, all, &w.key, &w.value);
+    for (bool has = cursor_seek(c, all, &key, &value); has; has = cursor_next(c, &key, &value)) {
+        if (!record_queue_item_read(value, &i))
+            continue;
+        i.id = get_be64(key.p);
+        if (item(arg, &i))
+            walk_legs(&w, i.id);
+    }
+    mdb_cursor_close(c);
+    mdb_cursor_close(w.legs);
+}
+
 void store_queue_recipient_each(struct store_view *v, uint64_t item, uint32_t leg,
                                 bool (*each)(void *arg, unsigned place, const struct store_queue_recipient *r),
                                 void *arg)

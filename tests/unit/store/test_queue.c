@@ -391,6 +391,37 @@ static void test_void(void **state)
     qx_close(&q);
 }
 
+static bool walk_item(void *arg, const struct store_queue_item *i)
+{
+    buf_printf(arg, " %llu", (unsigned long long)i->id);
+    return i->id % 2 != 0;
+}
+
+static void walk_leg(void *arg, const struct store_queue_leg *l)
+{
+    buf_printf(arg, "(%llu.%u)", (unsigned long long)l->item, l->leg);
+}
+
+static void test_walk(void **state)
+{
+    struct qx q;
+    struct buf text = {0};
+    struct store_view *v;
+    (void)state;
+    qx_open(&q);
+    for (unsigned i = 0; i < 6; i++)
+        qx_enqueue(&q, &(struct qx_enqueue){.legs = i % 3 ? "a.org:p" : "a.org:p b.org:q c.org:r"});
+    qx_lease(&q, 1, 5, "b.org:1", 0);
+    assert_int_equal(qx_outcome(&q, 1, 5, 1, 2, 1, "d", 0), 0);
+    assert_int_equal(qx_control(&q, CANCEL, (uint64_t[]){5}, 1), 1);
+    assert_int_equal(store_view_open(q.f.s, &v), 0);
+    store_queue_walk(v, walk_item, walk_leg, &text);
+    store_view_close(&v);
+    assert_true(slice_eq(buf_slice(&text), slice_str(" 1(1.1)(1.3) 2 3(3.1) 4 6")));
+    buf_close(&text);
+    qx_close(&q);
+}
+
 static void test_control(void **state)
 {
     struct qx q;
@@ -496,6 +527,7 @@ int main(void)
         cmocka_unit_test(test_notices),
         cmocka_unit_test(test_history),
         cmocka_unit_test(test_void),
+        cmocka_unit_test(test_walk),
         cmocka_unit_test(test_control),
         cmocka_unit_test(test_cancel_leased),
         cmocka_unit_test(test_format),
