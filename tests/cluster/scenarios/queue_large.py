@@ -37,13 +37,13 @@ def run(t):
         n.ctl("settings", "set", "queue.routes", "away.example hold=yes\n.away.example hold=yes")
         n.ctl("settings", "set", "queue.rate", "0")
         empty = rate(cluster, users, sample, "empty")
-        before = {m.name: m.rss_kb() for m in cluster.nodes}
+        before = {m.name: m.rss_kb("RssAnon") for m in cluster.nodes}
         domains = [f"d{i}.away.example" for i in range(997)]
         start = time.monotonic()
         Flood(cluster, users, items - sample, None, threads=12, prefix="fill", domains=domains, size=600).start().join()
         t.say(f"{stats(cluster)['messages']} items after {time.monotonic() - start:.0f} s")
         full = rate(cluster, users, sample, "full")
-        grown = {m.name: (m.rss_kb() - before[m.name]) / 1024 for m in cluster.nodes}
+        grown = {m.name: (m.rss_kb("RssAnon") - before[m.name]) / 1024 for m in cluster.nodes}
         found = stats(cluster)
         check(found["messages"] >= items, f"{found['messages']} items are in the queue")
         list_s, listed = timed(n, "queue", "list", "--json")
@@ -60,8 +60,11 @@ def run(t):
         check(json.loads(listed.stdout)["matched"] >= items, "list does not see all")
         print(f"QUEUE-LARGE items={found['messages']} list={list_s:.2f}s domain={one_s:.2f}s stats={stats_s:.2f}s "
               f"enqueue_ratio={full / empty:.2f} grown_mib={max(grown.values()):.0f}", flush=True)
-        # LMDB's pages that are mapped count as resident, too: what is bounded is our own memory.
-        check(max(grown.values()) < 600, f"memory grew by {grown}")
+        # LMDB's pages that are mapped are the system's to drop; what is bounded is our own memory, most of it the log's tail.
+        if not t.quick:
+            check(max(list_s, one_s, stats_s) < 1, f"list {list_s:.2f} s, of one domain {one_s:.2f} s, stats {stats_s:.2f} s")
+            check(full / empty >= 0.8, f"mail comes in at {full:.0f}/s when the queue is full, {empty:.0f}/s when it is empty")
+        check(max(grown.values()) < 300, f"memory grew by {grown}")
         cluster.nodes[1].stop()
         cluster.nodes[2].stop()
         cluster.nodes[0].stop()

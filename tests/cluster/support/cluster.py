@@ -101,9 +101,10 @@ class Node:
         check(r.returncode == 0 or not ok, f"mailctl {' '.join(words)} on {self.name}: {r.stdout}{r.stderr}")
         return r
 
-    def rss_kb(self):
+    def rss_kb(self, kind="VmRSS"):
+        """Or of its own memory, without pages of files: kind="RssAnon"."""
         with open(f"/proc/{self.pid()}/status") as f:
-            return int(re.search(r"VmRSS:\s*(\d+)", f.read()).group(1))
+            return int(re.search(kind + r":\s*(\d+)", f.read()).group(1))
 
     def ready(self):
         try:
