@@ -98,6 +98,14 @@ void check_touched(struct store_view *v); /* what the last commands changed */
 void check_whole(struct store_view *v);
 void check_learn(struct store_view *v); /* ids of a new account's first mailboxes */
 
+uint32_t check_format(void); /* the active one */
+
+/* ---- the queue (check_queue.c) ---- */
+bool model_queue_empty(void);
+const char *model_queue_left(void); /* the first one, for a person */
+/* A foreign host said 250 to this recipient. Once more is right only while that has not been committed. */
+void check_sent(uint64_t item, uint32_t leg, struct slice recipient);
+
 /* ---- bodies ---- */
 struct body_hash check_body_make(uint64_t serial, size_t n, struct bytes **body_r);
 /* A body that a client was told is on a majority's disks. */

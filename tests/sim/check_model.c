@@ -139,22 +139,46 @@ static void expect_uids(const struct run *run, Merlion__UidRange **ranges, size_
                  (unsigned long long)(run->modseq / ENTRY_COMMANDS_MAX), uid, in ? " not" : "");
 }
 
-static void deliver(const struct run *run)
+static bool named_before(const Merlion__Deliver *d, size_t at)
 {
-    const Merlion__Deliver *d = run->c->deliver;
-    expect(run, 0, "deliver");
+    for (size_t i = 0; i < at; i++)
+        if (d->accounts[i] == d->accounts[at])
+            return true;
+    return false;
+}
+
+static void accounts_deliver(const struct run *run, const Merlion__Deliver *d)
+{
     for (size_t i = 0; i < d->n_accounts; i++) {
         struct model_account *a = model_account(d->accounts[i]);
-        bool again = false;
-        for (size_t j = 0; j < i; j++)
-            again = again || d->accounts[j] == d->accounts[i];
-        int want = a ? 0 : ERR_NOTFOUND;
+        if (a && !named_before(d, i))
+            message_add(run, model_mailbox(a->inbox), message_of(d->body, d->internal_ms));
+    }
+}
+
+void model_deliver_accounts(const Merlion__Deliver *d, uint64_t modseq)
+{
+    struct run run = {.modseq = modseq};
+    accounts_deliver(&run, d);
+}
+
+static void deliver(const struct run *run)
+{
+    enum { QUEUE_FORMAT = 2 };
+    const Merlion__Deliver *d = run->c->deliver;
+    int status = d->enqueue && check_format() < QUEUE_FORMAT ? ERR_VERSION : 0;
+    expect(run, status, "deliver");
+    if (status)
+        return;
+    for (size_t i = 0; i < d->n_accounts; i++) {
+        int want = model_account(d->accounts[i]) ? 0 : ERR_NOTFOUND;
         if (i >= run->r->n_account_status || run->r->account_status[i] != want)
             sim_fail(&sim_counts.other, "deliver: account %llu is answered wrongly",
                      (unsigned long long)d->accounts[i]);
-        if (a && !again)
-            message_add(run, model_mailbox(a->inbox), message_of(d->body, d->internal_ms));
     }
+    accounts_deliver(run, d);
+    if (d->enqueue)
+        model_enqueue(d, run->r);
 }
 
 static void append(const struct run *run)
@@ -365,10 +389,17 @@ static void user_set(const struct run *run)
     }
 }
 
-static void format_raise(const struct run *run)
-{
-    expect(run, run->c->format_raise->format > STORE_FORMAT_MAX ? ERR_CONFLICT : 0, "format raise");
-}
+#define ELSEWHERE(name)                                                                                                \
+    static void name(const struct run *run)                                                                            \
+    {                                                                                                                  \
+        model_##name(run->c, run->r, run->modseq);                                                                     \
+    }
+ELSEWHERE(member_set)
+ELSEWHERE(member_remove)
+ELSEWHERE(format_raise)
+ELSEWHERE(queue_lease)
+ELSEWHERE(queue_outcome)
+ELSEWHERE(queue_void)
 
 typedef void model_fn(const struct run *run);
 static model_fn *const runs[] = {
@@ -382,7 +413,12 @@ static model_fn *const runs[] = {
     [MERLION__COMMAND__OP_MAILBOX_RENAME] = mailbox_rename,
     [MERLION__COMMAND__OP_USER_ADD] = user_add,
     [MERLION__COMMAND__OP_USER_SET] = user_set,
+    [MERLION__COMMAND__OP_MEMBER_SET] = member_set,
+    [MERLION__COMMAND__OP_MEMBER_REMOVE] = member_remove,
     [MERLION__COMMAND__OP_FORMAT_RAISE] = format_raise,
+    [MERLION__COMMAND__OP_QUEUE_LEASE] = queue_lease,
+    [MERLION__COMMAND__OP_QUEUE_OUTCOME] = queue_outcome,
+    [MERLION__COMMAND__OP_QUEUE_VOID] = queue_void,
 };
 
 void model_run(const Merlion__Command *c, const Merlion__Result *r, uint64_t modseq)

@@ -184,17 +184,23 @@ static bool content_same(void *arg, const struct store_content *have)
     return true;
 }
 
+static void content_add(void *arg, const struct body_hash *hash, uint64_t size)
+{
+    struct content *x = content_of(arg, hash);
+    x->refs++;
+    x->size = size;
+}
+
 static void contents_same(struct store_view *v)
 {
     struct contents *c = mem_zalloc(sizeof *c);
     for (unsigned i = 0; i < model.mailbox_n; i++) {
         for (unsigned k = 0; !model.mailboxes[i].gone && k < model.mailboxes[i].n; k++) {
             const struct model_message *msg = &model.mailboxes[i].at[k];
-            struct content *x = content_of(c, &msg->hash);
-            x->refs++;
-            x->size = msg->size;
+            content_add(c, &msg->hash, msg->size);
         }
     }
+    model_queue_bodies(content_add, c);
     store_content_each(v, NULL, content_same, c);
     if (c->n != 0)
         sim_fail(&sim_counts.lost, "host %u: %u bodies have no content record", sim_host_index(sim_host_now()), c->n);
@@ -250,6 +256,7 @@ void check_whole(struct store_view *v)
         sim_fail(&sim_counts.lost, "host %u: %u mailboxes have a name, by the log %u", sim_host_index(sim_host_now()),
                  have, want);
     contents_same(v);
+    check_queue_same(v);
     touched_since = (model.frontier + 1) * ENTRY_COMMANDS_MAX;
 }
 

@@ -4,6 +4,8 @@
 
 #include "node/base/clock.h"
 
+enum { OVERSLEPT_US = 300 * SIM_MS };
+
 struct client *client_new(struct sim_node *n)
 {
     struct client *c = mem_zalloc(sizeof *c);
@@ -84,7 +86,7 @@ int client_propose(struct client *c, const Merlion__Command *command, Merlion__R
     struct propose p = {.task.run = client_done,
                         .home = &c->home,
                         .command = packed,
-                        .early = plan.early && sim_chance(300000),
+                        .early = plan.early && !c->late && sim_chance(300000),
                         .deadline_ms = clock_steady_ms() + (int64_t)sim_between(500, 6000)};
     sim_trace("op %llu begins on host %u: %d", (unsigned long long)tag, sim_host_index(c->node->host),
               (int)command->op_case);
@@ -150,21 +152,27 @@ static void session(void *arg)
     struct sim_node *n = arg;
     struct client *c = client_new(n);
     while (n->state == NODE_UP && script_clients) {
-        sim_sleep((int64_t)sim_below(2 * plan.think_ms) * SIM_MS);
+        int64_t think = (int64_t)sim_below(2 * plan.think_ms) * SIM_MS, wake = sim_now_us() + think;
+        sim_sleep(think);
         if (n->state != NODE_UP)
             break;
+        bool overslept = sim_now_us() > wake + OVERSLEPT_US;
         n->busy++;
         n->between++;
+        if (overslept) /* its machine stood still: what it thinks to know may be old */
+            client_read(c);
         client_act(c);
         n->between--;
         n->busy--;
     }
     n->clients--;
+    n->sessions--;
     client_free(&c);
 }
 
 void client_spawn(struct sim_node *n)
 {
     n->clients++;
+    n->sessions++;
     sim_spawn(n->host, "session", session, n);
 }

@@ -81,7 +81,7 @@ static void uids_any(struct client *c, uint64_t box, struct uid_pick *p)
 
 /* ---- bodies ---- */
 
-struct body_pick {
+struct client_body {
     Merlion__Body body;
     struct body_hash hash;
     struct bytes *record;
@@ -107,8 +107,7 @@ static size_t body_draw(uint64_t *serial_r)
     return body_sizes[*serial_r % BODIES_AGAIN];
 }
 
-/* Small ones may ride in the command; others go ahead to a majority, and the status of that is returned. */
-static int body_any(struct client *c, struct body_pick *p)
+static void body_make(struct client_body *p)
 {
     struct bytes *body;
     static const char summary[] = "summary";
@@ -122,8 +121,19 @@ static int body_any(struct client *c, struct body_pick *p)
     p->body.hash = (ProtobufCBinaryData){BODY_HASH_SIZE, p->hash.b};
     p->body.size = n;
     p->body.summary = (ProtobufCBinaryData){sizeof summary, (uint8_t *)(uintptr_t)summary};
+}
+
+static void body_ride(struct client_body *p)
+{
+    p->body.record = (ProtobufCBinaryData){p->record->n, p->record->p};
+}
+
+/* Small ones may ride in the command; others go ahead to a majority, and the status of that is returned. */
+static int body_any(struct client *c, struct client_body *p)
+{
+    body_make(p);
     if (p->record->n <= INLINE_MAX && sim_chance(600000)) {
-        p->body.record = (ProtobufCBinaryData){p->record->n, p->record->p};
+        body_ride(p);
         return 0;
     }
     p->ahead = true;
@@ -131,7 +141,7 @@ static int body_any(struct client *c, struct body_pick *p)
 }
 
 /* A message was acknowledged: its body must be there still. */
-static void body_end(struct body_pick *p, int status)
+static void body_end(struct client_body *p, int status)
 {
     if (status == 0 && p->ahead)
         check_body_durable(&p->hash);
@@ -146,21 +156,39 @@ static void body_end(struct body_pick *p, int status)
     command.op_case = MERLION__COMMAND__OP_##case_name;                                                                \
     command.field = &op
 
+Merlion__Body *client_body_inline(struct client_body **b_r)
+{
+    struct client_body *b = *b_r = mem_zalloc(sizeof *b);
+    body_make(b);
+    body_ride(b);
+    return &b->body;
+}
+
+void client_body_free(struct client_body **b)
+{
+    bytes_unref(&(*b)->record);
+    mem_free(*b);
+    *b = NULL;
+}
+
 static void deliver(struct client *c)
 {
     COMMAND(Deliver, deliver, DELIVER);
     uint64_t accounts[4];
-    struct body_pick b;
-    op.n_accounts = sim_chance(700000) ? 1 : sim_between(2, 4);
+    struct client_body b;
+    struct queue_entry *elsewhere = sim_chance(250000) ? client_enqueue(c, &op) : NULL;
+    op.n_accounts = elsewhere && sim_chance(500000) ? 0 : sim_chance(700000) ? 1 : sim_between(2, 4);
     for (size_t i = 0; i < op.n_accounts; i++)
         accounts[i] = account_any().id;
     op.accounts = accounts;
     op.internal_ms = clock_wall_ms();
     op.body = &b.body;
+    op.sender = "";
     int status = body_any(c, &b);
     if (status == 0)
         status = client_propose(c, &command, NULL);
     body_end(&b, status);
+    mem_free(elsewhere);
 }
 
 static uint32_t flags_any(void)
@@ -182,7 +210,7 @@ static void append(struct client *c)
     COMMAND(Append, append, APPEND);
     enum { MOST = 3 };
     Merlion__AppendMessage at[MOST], *list[MOST];
-    struct body_pick bodies[MOST];
+    struct client_body bodies[MOST];
     char *keywords[MOST][MODEL_KEYWORDS];
     size_t made = 0, n = sim_chance(700000) ? 1 : sim_between(2, MOST);
     int status = 0;

@@ -66,6 +66,9 @@ MUTANTS = {
             continue;
         if (x->cursor)
 """)],
+    "lease-not-voided": [("store/op_queue_lease.c", """        lease_void(s, &leases[i]);
+""", """        continue;
+""")],
     # Beyond the twelve: the guards around libraft.
     "stale-members-in-snapshot": [("replication/core_sync.c", """if (noted != 0 && noted <= raft_commit_index(&r->raft))
         return RAFT_BUSY;

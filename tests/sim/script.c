@@ -7,7 +7,7 @@ bool script_finished;
 
 static void clients_begin(void)
 {
-    script_clients = true;
+    script_clients = script_queue = true;
     for (unsigned i = 0; i < NODES; i++)
         if (nodes[i].state == NODE_UP)
             node_sessions(&nodes[i]);
@@ -26,12 +26,16 @@ static void settle(void)
                 cluster_replace(&nodes[i]);
         if (sim_now_us() > quiet)
             script_clients = false;
+        if (!script_clients && sessions_ended(false) && model_queue_empty())
+            script_queue = false;
         why = cluster_unsettled();
-        if (!why && sim_now_us() > quiet && sessions_ended())
+        if (!why && sim_now_us() > quiet && sessions_ended(true))
             return;
         if (sim_now_us() > until)
             sim_fail(&sim_counts.other, "no convergence %d s after all was healed: %s", SETTLE_S,
-                     why ? why : "sessions go on");
+                     why            ? why
+                     : script_queue ? model_queue_left()
+                                    : "sessions go on");
         sim_sleep(LOOK_MS * SIM_MS);
     }
 }
@@ -49,8 +53,8 @@ static void last_look(void)
 void script_main(void *arg)
 {
     (void)arg;
-    plan_draw();
     nodes_init();
+    plan_draw();
     cluster_form();
     clients_begin();
     faults_run();

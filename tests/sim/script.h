@@ -29,10 +29,11 @@ struct sim_node {
     struct store *store;
     struct blob_log *blobs;
     struct replication *r;
-    unsigned clients, busy, between; /* sessions; in a call; not blocked in it */
-    bool damaged;                    /* its disk failed, or was changed: it may refuse to start */
-    int64_t troubled_us;             /* until then it may end by itself: its disk fails or is slow, or it was paused */
+    unsigned clients, sessions, busy, between; /* what runs on it, sessions among it; in a call; not blocked in it */
+    bool damaged;                              /* its disk failed, or was changed: it may refuse to start */
+    int64_t troubled_us; /* until then it may end by itself: its disk fails or is slow, or it was paused */
     int64_t down_until_us;
+    uint32_t format_max; /* of an older build; 0: this one's */
 };
 extern struct sim_node nodes[NODES];
 
@@ -64,7 +65,7 @@ struct plan {
     unsigned snapshot_threshold, snapshot_trailing, replace_after_ms;
     unsigned clients_per_node, think_ms, standbys, pause_max_ms;
     int64_t trouble_us;
-    unsigned segment_bytes;
+    unsigned segment_bytes, collect_ms;
     int64_t lease_ms; /* of bodies that nothing refers to; 0: the usual one, which no seed outlasts */
     bool large_bodies, early, collect;
     unsigned weight[FAULTS]; /* 0: none of these */
@@ -86,8 +87,9 @@ struct sim_node *node_any(enum node_state state);                       /* NULL:
 bool node_now(const struct sim_node *n, struct replication_now *now_r); /* false: it does not run */
 void nodes_supervise(void);                                             /* starts what is down and due */
 extern bool script_clients;                                             /* sessions run on nodes that are up */
+extern bool script_queue;                                               /* the queue's runners, too */
 void node_sessions(struct sim_node *n);                                 /* begin */
-bool sessions_ended(void);
+bool sessions_ended(bool all); /* nothing runs on nodes any more; else: but the queue */
 
 /* ---- script_call.c: something done on a node's host while the scripts' host waits ---- */
 typedef int call_fn(struct sim_node *n, void *arg);
@@ -119,6 +121,7 @@ extern bool script_finished; /* to its end */
 
 /* ---- client.c: a session on a node; runs on its host ---- */
 void client_spawn(struct sim_node *n);
+void client_queue_run(void *arg); /* client_queue.c: mail to elsewhere; arg is the node */
 struct client;
 struct client *client_new(struct sim_node *n);
 void client_free(struct client **c);

@@ -82,6 +82,7 @@ void cluster_form(void)
     while (!formed(n)) {
         if (sim_now_us() > until)
             sim_fail(&sim_counts.other, "the cluster did not form within %d s", FORM_S);
+        nodes_supervise();
         sim_sleep(LOOK_MS * SIM_MS);
     }
 }

@@ -92,9 +92,19 @@ static void fault_crash_all(void)
             node_crash(&nodes[i], power, ms(100, 1500));
 }
 
+static struct sim_node *leader_or_any(void)
+{
+    struct replication_now now;
+    for (unsigned i = 0; i < NODES; i++)
+        if (node_now(&nodes[i], &now) && now.is_leader)
+            return &nodes[i];
+    return node_any(NODE_UP);
+}
+
+/* Who leads by preference: what it believes when it wakes up is the question. */
 static void fault_pause(void)
 {
-    struct sim_node *n = node_any(NODE_UP);
+    struct sim_node *n = sim_chance(600000) ? leader_or_any() : node_any(NODE_UP);
     if (!n)
         return;
     int64_t us = ms(100, plan.pause_max_ms);
@@ -256,15 +266,6 @@ static void fault_flip(void)
 
 /* ---- members ---- */
 
-static struct sim_node *leader_or_any(void)
-{
-    struct replication_now now;
-    for (unsigned i = 0; i < NODES; i++)
-        if (node_now(&nodes[i], &now) && now.is_leader)
-            return &nodes[i];
-    return node_any(NODE_UP);
-}
-
 static void fault_add(void)
 {
     struct sim_node *n = node_any(NODE_NONE);
@@ -398,6 +399,13 @@ void plan_draw(void)
         plan.lease_ms = LEASE_MS;
         plan.trouble_us = (int64_t)sim_between(80, 100) * SIM_S;
     }
+    if (plan.collect) {
+        plan.segment_bytes = (unsigned)sim_between(4, 64) << 10;
+        plan.collect_ms = sim_chance(500000) ? 150 : 1500;
+    }
+    if (sim_chance(150000)) /* a rolling upgrade */
+        for (unsigned i = 0; i < NODES; i++)
+            nodes[i].format_max = sim_chance(400000) ? STORE_FORMAT_MIN : 0;
     if (sim_chance(600000)) {
         plan.snapshot_threshold = (unsigned)sim_between(THRESHOLD_MIN, LIMIT_MAX);
         plan.snapshot_trailing = (unsigned)sim_between(TRAILING_MIN, LIMIT_MAX);

@@ -1,16 +1,10 @@
 /* A node on its host: put together as node/ does it, started, stopped, crashed. */
 #include "tests/sim/script.h"
 
-enum {
-    RESTART_MS = 200,
-    MAP_BYTES = 64 << 20,
-    COLLECT_MS = 1500,
-    RESERVE_BYTES = 1 << 20,
-    WRITE_WAIT_MS = 8000
-};
+enum { RESTART_MS = 200, MAP_BYTES = 64 << 20, COLLECT_MS = 1500, RESERVE_BYTES = 1 << 20, WRITE_WAIT_MS = 8000 };
 
 struct sim_node nodes[NODES];
-bool script_clients;
+bool script_clients, script_queue;
 
 void nodes_init(void)
 {
@@ -45,7 +39,7 @@ static void down(struct sim_node *n, int64_t for_us)
     n->store = NULL;
     n->blobs = NULL;
     n->r = NULL;
-    n->clients = n->busy = n->between = 0;
+    n->clients = n->sessions = n->busy = n->between = 0;
     n->down_until_us = sim_now_us() + for_us;
 }
 
@@ -101,6 +95,7 @@ static int parts_open(struct sim_node *n, struct store **s_r, struct blob_log **
                                     .snapshot_threshold = plan.snapshot_threshold,
                                     .snapshot_trailing = plan.snapshot_trailing,
                                     .replace_after_ms = plan.replace_after_ms,
+                                    .format_max = n->format_max,
                                     .disk_reserve_bytes = RESERVE_BYTES,
                                     .arg = n,
                                     .fatal = ended_by_itself};
@@ -128,7 +123,7 @@ static void janitor_run(void *arg)
 {
     struct sim_node *n = arg;
     while (n->state == NODE_UP && script_clients) {
-        sim_sleep((int64_t)sim_below(2 * COLLECT_MS) * SIM_MS);
+        sim_sleep((int64_t)sim_below(2 * plan.collect_ms) * SIM_MS);
         while (n->state == NODE_UP && blob_collect(n->blobs, body_live, n) > 0)
             sim_counts.collected++;
     }
@@ -139,6 +134,8 @@ void node_sessions(struct sim_node *n)
 {
     for (unsigned i = 0; i < plan.clients_per_node; i++)
         client_spawn(n);
+    n->clients++;
+    sim_spawn(n->host, "queue", client_queue_run, n);
     if (!plan.collect)
         return;
     n->clients++;
@@ -162,28 +159,41 @@ static void start_run(void *arg)
     n->r = r;
     n->state = NODE_UP;
     sim_trace("host %u is up", sim_host_index(n->host));
-    if (script_clients)
+    if (script_queue)
         node_sessions(n);
 }
 
 void node_start(struct sim_node *n)
 {
     n->state = NODE_STARTING;
+    if (n->format_max && sim_chance(300000))
+        n->format_max = 0; /* of the new build from now on */
     sim_counts.restarts++;
     sim_spawn(n->host, "main", start_run, n);
 }
 
-void nodes_supervise(void)
+/* The format was raised while it was not a member yet: it is told to install a later build. */
+static bool outdated(const struct sim_node *n)
 {
-    for (unsigned i = 0; i < NODES; i++)
-        if (nodes[i].state == NODE_DOWN && nodes[i].down_until_us <= sim_now_us())
-            node_start(&nodes[i]);
+    return n->state == NODE_UP && n->format_max && n->format_max < check_format();
 }
 
-bool sessions_ended(void)
+void nodes_supervise(void)
+{
+    for (unsigned i = 0; i < NODES; i++) {
+        if (nodes[i].state == NODE_DOWN && nodes[i].down_until_us <= sim_now_us())
+            node_start(&nodes[i]);
+        if (outdated(&nodes[i])) {
+            nodes[i].format_max = 0;
+            node_stop(&nodes[i], 0);
+        }
+    }
+}
+
+bool sessions_ended(bool all)
 {
     for (unsigned i = 0; i < NODES; i++)
-        if (nodes[i].clients > 0)
+        if ((all ? nodes[i].clients : nodes[i].sessions) > 0)
             return false;
     return true;
 }
@@ -203,7 +213,7 @@ void node_crash(struct sim_node *n, bool power, int64_t down_us)
 void node_wipe(struct sim_node *n)
 {
     down(n, 0);
-    n->state = NODE_NONE;
+    n->state = NODE_ASIDE; /* until it has joined again */
     n->damaged = false;
     sim_host_crash(n->host, true);
     sim_disk_wipe(n->host);
