@@ -98,8 +98,10 @@ def run(t):
     drops.behaviour.drop_data = tarpit.behaviour.tarpit = 0
     n.ctl("settings", "set", "queue.hosts", "\n".join(h for h in hosts if "down" not in h) + f"\ndown.example 127.0.0.1:{good.port}")
     n.ctl("settings", "set", "queue.routes", "")
-    n.ctl("queue", "flush")
-    wait_for(lambda: json.loads(n.ctl("queue", "stats", "--json").stdout)["messages"] == 0, 120,
+    def empty():
+        n.ctl("queue", "flush")  # what was being tried just then, as it was before, waits again
+        return json.loads(n.ctl("queue", "stats", "--json").stdout)["messages"] == 0
+    wait_for(empty, 120,
              lambda: "the queue does not empty: " + n.ctl("queue", "list").stdout, every=1)
     for sink, name in ((drops, "drops"), (tarpit, "slow"), (later, "later"), (strict, "strict")):
         check(sink.count() >= 40, f"{name}: {sink.count()} arrived")
