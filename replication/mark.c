@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -52,7 +53,7 @@ static bool slot_read(struct mark *m, int slot)
     return true;
 }
 
-/* A power cut between making the file and its first sync leaves zeroes: nothing was acknowledged then. */
+/* Zeroes: what a power cut leaves between making the file and its first sync. */
 static bool slots_blank(const struct mark *m)
 {
     uint8_t b[MARK_BYTES];
@@ -78,9 +79,8 @@ static int directory_sync(const char *path)
     return rc;
 }
 
-static int mark_make(struct mark *m, const char *path)
+static int slots_make(struct mark *m)
 {
-    m->fresh = true;
     if (ftruncate(m->fd, 2 * MARK_SLOT) != 0)
         return err_from_errno(errno);
     for (int i = 0; i < 2; i++) {
@@ -88,22 +88,45 @@ static int mark_make(struct mark *m, const char *path)
         if (rc != 0)
             return rc;
     }
-    int rc = mark_sync(m);
-    return rc ? rc : directory_sync(path);
+    return mark_sync(m);
+}
+
+/* Under another name first: a mark that is there is whole, wherever the process dies. */
+static int mark_make(struct mark *m, const char *path)
+{
+    struct buf name = {0};
+    mark_close(m);
+    m->fresh = true;
+    buf_append_str(&name, path);
+    buf_append_str(&name, ".new");
+    buf_append_byte(&name, 0);
+    const char *made = (const char *)buf_slice(&name).p;
+    m->fd = open(made, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int rc = m->fd >= 0 ? slots_make(m) : err_from_errno(errno);
+    if (rc == 0)
+        rc = rename(made, path) == 0 ? directory_sync(path) : err_from_errno(errno);
+    buf_close(&name);
+    return rc;
+}
+
+/* Is this what a making leaves that was interrupted, so that nothing was acknowledged yet? Shorter than its slots, or
+ * blank: files of earlier builds, which were made in place. */
+static bool half_made(const struct mark *m)
+{
+    struct stat st;
+    return fstat(m->fd, &st) == 0 && (st.st_size < 2 * MARK_SLOT || slots_blank(m));
 }
 
 int mark_open(struct mark *m, const char *path, struct err_detail *e)
 {
     *m = (struct mark){.fd = -1};
-    m->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (m->fd < 0)
+    m->fd = open(path, O_RDWR | O_CLOEXEC);
+    if (m->fd < 0 && errno != ENOENT)
         return err_set(e, err_from_errno(errno), "open %s: %s", path, strerror(errno));
-    struct stat st;
-    int rc = fstat(m->fd, &st) == 0 ? 0 : err_from_errno(errno);
-    /* Shorter than its two slots: its making was interrupted, so nothing was acknowledged yet. */
-    if (rc == 0 && (st.st_size < 2 * MARK_SLOT || slots_blank(m))) {
+    int rc = 0;
+    if (m->fd < 0 || half_made(m)) {
         rc = mark_make(m, path);
-    } else if (rc == 0) {
+    } else {
         bool a = slot_read(m, 0), b = slot_read(m, 1);
         if (!a && !b)
             rc = ERR_CORRUPT;

@@ -104,6 +104,29 @@ static void blank_is_fresh(void **state)
     assert_int_equal(m.index, 0);
 }
 
+/* Died while the mark was made: half of the first slot was written. The file of that name was not there yet. */
+static void making_is_begun_anew(void **state)
+{
+    (void)state;
+    char made[160];
+    uint8_t slot[MARK_BYTES];
+    snprintf(made, sizeof made, "%s.new", path);
+    assert_int_equal(access(made, F_OK), -1);
+    assert_int_equal(pread(m.fd, slot, sizeof slot, MARK_SLOT), MARK_BYTES);
+    assert_int_equal(unlink(path), 0);
+    int fd = open(made, O_RDWR | O_CREAT, 0600);
+    assert_int_equal(ftruncate(fd, 2 * MARK_SLOT), 0);
+    assert_int_equal(pwrite(fd, slot, sizeof slot / 2, MARK_SLOT), sizeof slot / 2);
+    close(fd);
+    reopen();
+    assert_true(m.fresh);
+    assert_int_equal(access(made, F_OK), -1);
+    assert_int_equal(mark_raise(&m, 3, 1), 0);
+    reopen();
+    assert_false(m.fresh);
+    assert_int_equal(m.index, 3);
+}
+
 static void golden(void **state)
 {
     (void)state;
@@ -127,6 +150,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(survives_one_torn_slot, begin, end),
         cmocka_unit_test_setup_teardown(refuses_two_damaged_slots, begin, end),
         cmocka_unit_test_setup_teardown(blank_is_fresh, begin, end),
+        cmocka_unit_test_setup_teardown(making_is_begun_anew, begin, end),
         cmocka_unit_test_setup_teardown(golden, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
