@@ -100,33 +100,48 @@ int64_t cluster_time_propose(struct replication *r)
     return now > p.time_ms ? now : p.time_ms;
 }
 
-/* How far the middle one of the members' clocks is ahead of ours. */
-static int64_t middle_ahead(struct replication *r)
+static bool clock_fresh(const struct peer *p, int64_t now)
 {
-    int64_t ahead[REPLICATION_MEMBERS_MAX + 1] = {0}, now = clock_steady_ms();
-    unsigned n = 1;
+    return p->in_config && p->status.known && p->status.clock_known && now - p->status.at_ms < STATUS_FRESH_MS;
+}
+
+/* All against our steady clock: our own wall clock may jump at any moment, also while we lead, and must not take the
+ * others' along. */
+bool cluster_time_now(struct replication *r, int64_t *now_r)
+{
+    int64_t clocks[REPLICATION_MEMBERS_MAX + 1], now = clock_steady_ms();
+    unsigned n = 1, voters = core_is_voter(r, r->identity.node_id) ? 1 : 0;
+    clocks[0] = clock_wall_ms() - now;
     for (unsigned i = 0; i < r->n_peers; i++) {
         const struct peer *p = r->peers[i];
-        if (p->in_config && p->status.known && p->status.clock_known && now - p->status.at_ms < STATUS_FRESH_MS)
-            ahead[n++] = p->status.clock_ahead_ms;
+        if (!clock_fresh(p, now))
+            continue;
+        clocks[n++] = p->status.clock_ms;
+        voters += core_is_voter(r, p->id);
     }
-    return cluster_time_middle(ahead, n);
+    *now_r = now + cluster_time_middle(clocks, n);
+    return voters >= core_voters(r) / 2 + 1;
 }
 
 void cluster_time_check(struct replication *r, struct bytes **command)
 {
     struct store_position p;
-    int64_t t, cluster = clock_wall_ms() + r->clock_middle_ms;
-    if (!cluster_time_read(bytes_slice(*command), &t) || t <= cluster + CLUSTER_TIME_AHEAD_MS)
+    int64_t t, cluster;
+    bool known = cluster_time_now(r, &cluster);
+    if (!cluster_time_read(bytes_slice(*command), &t) || (known && t <= cluster + CLUSTER_TIME_AHEAD_MS))
         return;
     store_position(r->store, &p);
+    /* A new leader that has not heard of enough clocks yet believes none: time stands still until it has. A state that
+     * has no time yet takes any. */
+    if (!known && p.time_ms > 0)
+        cluster = p.time_ms;
     int64_t right = cluster_time_limit(t, cluster, p.time_ms);
     if (right == t)
         return;
     struct bytes *corrected = cluster_time_replace(bytes_slice(*command), right);
     bytes_unref(command);
     *command = corrected;
-    if (clock_steady_ms() >= r->clock_logged_ms) {
+    if (known && clock_steady_ms() >= r->clock_logged_ms) {
         r->clock_logged_ms = clock_steady_ms() + COMPLAIN_MS;
         log_event(LOG_ERROR, "a command's time is far ahead of the members' clocks: corrected",
                   LOG_I("ahead_s", (t - cluster) / 1000));
@@ -142,14 +157,14 @@ static void complain(uint64_t member, int64_t ahead)
 
 void cluster_time_tick(struct replication *r, int64_t now)
 {
-    r->clock_middle_ms = middle_ahead(r);
-    if (now < r->clock_complain_ms)
+    int64_t cluster;
+    if (now < r->clock_complain_ms || !cluster_time_now(r, &cluster))
         return;
     r->clock_complain_ms = now + COMPLAIN_MS;
-    complain(r->identity.node_id, -r->clock_middle_ms);
+    complain(r->identity.node_id, clock_wall_ms() - cluster);
     for (unsigned i = 0; i < r->n_peers; i++) {
         const struct peer *p = r->peers[i];
-        if (p->in_config && p->status.clock_known && now - p->status.at_ms < STATUS_FRESH_MS)
-            complain(p->id, p->status.clock_ahead_ms - r->clock_middle_ms);
+        if (clock_fresh(p, now))
+            complain(p->id, p->status.clock_ms + now - cluster);
     }
 }

@@ -25,6 +25,8 @@ int64_t cluster_time_limit(int64_t time_ms, int64_t cluster_ms, int64_t state_ms
 struct replication;
 /* For a new command: this node's clock, or the state's time when that is later. */
 int64_t cluster_time_propose(struct replication *r);
+/* What the middle one of the members' clocks shows now. False while less than a majority of the voters' are known. */
+bool cluster_time_now(struct replication *r, int64_t *now_r);
 /* As leader, before a command goes into the log: replaced by a corrected one when its time is too far ahead. */
 void cluster_time_check(struct replication *r, struct bytes **command);
 /* As leader, after the members' answers about their clocks. */

@@ -55,7 +55,7 @@ struct peer_status {
     int64_t uptime_ms;
     bool syncing, disk_full, draining;
     bool clock_known;
-    int64_t clock_ahead_ms; /* its wall clock before ours */
+    int64_t clock_ms; /* its wall clock before our steady one, which does not jump */
 };
 
 struct peer {
@@ -223,8 +223,7 @@ struct replication {
     int64_t judging_ms;      /* as leader: since when silence counts */
     int64_t contact_tick_ms;
 
-    int64_t clock_middle_ms; /* cluster_time.c: the members' middle clock before ours */
-    int64_t clock_logged_ms, clock_complain_ms;
+    int64_t clock_logged_ms, clock_complain_ms; /* cluster_time.c */
 
     bool syncing, fetching;
     uint64_t sync_min;

@@ -207,20 +207,18 @@ static void peer_answered(void *arg, int status, struct slice payload)
     unsigned flags;
     int64_t clock_ms;
     if (status == 0 && answer_decode(payload, &got, &flags, &clock_ms) == 0 && p && got.id == p->id) {
-        p->status =
-            (struct peer_status){.known = true,
-                                 .at_ms = clock_steady_ms(),
-                                 .applied = got.applied,
-                                 .last = got.last,
-                                 .missing = got.missing,
-                                 .uptime_ms = got.uptime_ms,
-                                 .clock_known = clock_ms > 0 && clock_ms<INT64_MAX / 4, .clock_ahead_ms = clock_ms> 0 &&
-                                                        clock_ms < INT64_MAX / 4
-                                                    ? clock_ms - clock_wall_ms()
-                                                    : 0,
-                                 .syncing = flags & FLAG_SYNCING,
-                                 .disk_full = flags & FLAG_FULL,
-                                 .draining = flags & FLAG_DRAINING};
+        bool clock_known = clock_ms > 0 && clock_ms < INT64_MAX / 4;
+        p->status = (struct peer_status){.known = true,
+                                         .at_ms = clock_steady_ms(),
+                                         .applied = got.applied,
+                                         .last = got.last,
+                                         .missing = got.missing,
+                                         .uptime_ms = got.uptime_ms,
+                                         .clock_known = clock_known,
+                                         .clock_ms = clock_known ? clock_ms - clock_steady_ms() : 0,
+                                         .syncing = flags & FLAG_SYNCING,
+                                         .disk_full = flags & FLAG_FULL,
+                                         .draining = flags & FLAG_DRAINING};
         struct member_status *m = w ? member_of(w->s, got.id) : NULL;
         if (m) {
             m->applied = got.applied;

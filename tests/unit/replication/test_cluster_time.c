@@ -1,12 +1,15 @@
 /* Clocks that differ: what is believed, and what becomes of a command's time. */
 #include "replication/cluster_time.h"
 
+#include "node/base/clock.h"
+#include "replication/core.h"
 #include "replication/propose.h"
 #include "store/command.pb-c.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -94,12 +97,57 @@ static void time_in_a_command(void **state)
     bytes_unref(&again);
 }
 
+/* Three voters, of which we are one, and a stand-by. `ahead`: how far the others' clocks are ahead of ours; 0 is not
+ * known. */
+static bool members_now(const int64_t ahead[3], int64_t *from_ours_r)
+{
+    static struct replication r;
+    static struct peer peers[3];
+    int64_t now, steady = clock_steady_ms(), ours = clock_wall_ms();
+    memset(&r, 0, sizeof r);
+    r.identity.node_id = 1;
+    assert_int_equal(raft_configuration_add(&r.raft.configuration, 1, "h:1", RAFT_VOTER), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        peers[i] = (struct peer){.r = &r, .id = i + 2, .in_config = true};
+        if (ahead[i])
+            peers[i].status = (struct peer_status){
+                .known = true, .at_ms = steady, .clock_known = true, .clock_ms = ours + ahead[i] - steady};
+        r.peers[r.n_peers++] = &peers[i];
+        assert_int_equal(raft_configuration_add(&r.raft.configuration, i + 2,
+                                                i == 0   ? "h:2"
+                                                : i == 1 ? "h:3"
+                                                         : "h:4",
+                                                i < 2 ? RAFT_VOTER : RAFT_STANDBY),
+                         0);
+    }
+    bool enough = cluster_time_now(&r, &now);
+    raft_configuration_close(&r.raft.configuration);
+    *from_ours_r = now - clock_wall_ms();
+    return enough;
+}
+
+/* Our clock may have jumped since the others told theirs: nothing of it is in what is kept of them. */
+static void members_clocks(void **state)
+{
+    static const int64_t jumped[3] = {-DAY, -DAY, -DAY}, alone[3] = {0}, standby[3] = {0, 0, -DAY},
+                         two[3] = {-DAY, 0, 0};
+    int64_t d;
+    (void)state;
+    assert_true(members_now(jumped, &d));
+    assert_true(DAY + d > -2000 && DAY + d < 2000); /* the others are right */
+    assert_false(members_now(alone, &d));
+    assert_false(members_now(standby, &d)); /* no voter */
+    assert_true(members_now(two, &d));
+    assert_true(DAY + d > -2000 && DAY + d < 2000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(middle_clock),
         cmocka_unit_test(times_are_limited),
         cmocka_unit_test(time_in_a_command),
+        cmocka_unit_test(members_clocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
