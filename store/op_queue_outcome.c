@@ -190,6 +190,17 @@ static unsigned deferred_count(const struct recipients *r)
     return n;
 }
 
+/* next_ms is of the holder's clock, as the time of the attempt is. A clock far ahead must not put mail off until the
+ * others' reach it: what lies between the two counts, from the state's time, when that is earlier. */
+static int64_t due_next(const struct store *s, const Merlion__QueueLegOutcome *o)
+{
+    int64_t at = o->how ? o->how->at_ms : o->next_ms, now = s->st.time_ms;
+    if (at < 0)
+        at = 0;
+    int64_t wait = o->next_ms > at ? o->next_ms - at : 0;
+    return now >= 0 && o->next_ms > now && o->next_ms - now > wait ? now + wait : o->next_ms;
+}
+
 /* A leg that ends leaves no history: its attempt is not written first, and a leg that ends at once costs little. */
 static void leg_tried(struct store *s, const Merlion__QueueLegOutcome *o, const struct recipients *r,
                       struct store_queue_item *i, struct queue_leg_record *l)
@@ -201,14 +212,14 @@ static void leg_tried(struct store *s, const Merlion__QueueLegOutcome *o, const 
     attempt_record(s, o, r, l);
     recipients_keep(s, r, l);
     l->l.warned |= o->warned;
-    queue_leg_return(s, i, l, o->next_ms);
+    queue_leg_return(s, i, l, due_next(s, o));
 }
 
 static void leg_untried(struct store *s, const Merlion__QueueLegOutcome *o, struct store_queue_item *i,
                         struct queue_leg_record *l)
 {
     l->l.attempts--;
-    queue_leg_return(s, i, l, o->next_ms);
+    queue_leg_return(s, i, l, due_next(s, o));
 }
 
 static int leg_outcome(struct store *s, const Merlion__QueueLegOutcome *o, const struct queue_holder *h,

@@ -163,14 +163,14 @@ static void outcome_make(struct qx *q, struct arena *a, const struct qx_outcome 
     m->item = o->item;
     m->leg = o->leg;
     m->attempt = o->attempt;
-    m->next_ms = q->f.time_ms + o->after_ms;
+    m->next_ms = q->f.time_ms + o->ahead_ms + o->after_ms;
     m->warned = o->warned;
     m->untried = strcmp(o->how, "-") == 0;
     if (!m->untried)
         replies_make(a, o->how, m);
     m->how = arena_alloc(a, sizeof *m->how);
     merlion__queue_attempt__init(m->how);
-    m->how->at_ms = q->f.time_ms;
+    m->how->at_ms = q->f.time_ms + o->ahead_ms;
     m->how->node = node;
     m->how->host = text("mx.a.org");
     m->notices = arena_alloc(a, 2 * sizeof *m->notices);

@@ -38,6 +38,7 @@ struct qx_outcome {
     uint32_t leg, attempt;
     const char *how;  /* a letter a recipient: d(elivered), t(ried again later), f(ailed); "-": untried */
     int64_t after_ms; /* until the next attempt */
+    int64_t ahead_ms; /* the holder's clock, before the command's time */
     bool warned;
     const struct qx_enqueue *notice[2];
 };

@@ -206,6 +206,24 @@ static void test_outcome_mixed(void **state)
     qx_close(&q);
 }
 
+/* The holder's clock is a day ahead, and the leader corrected the command's time: the wait stays what it is. */
+static void test_outcome_clock(void **state)
+{
+    (void)state;
+    static const int64_t ahead[] = {86400000, 0, -86400000};
+    static const char *const want[] = {"1 1a.org=W1+300(p)", "1 1a.org=W1+300(p)", "1 1a.org=W1+-86399700(p)"};
+    for (size_t i = 0; i < sizeof ahead / sizeof *ahead; i++) {
+        struct qx q;
+        struct qx_enqueue e = {.legs = "a.org:p", .node = 1, .boot = 5, .lease_ms = 900};
+        qx_open(&q);
+        assert_int_equal(qx_enqueue(&q, &e), 0);
+        struct qx_outcome o = {.item = 1, .leg = 1, .attempt = 1, .how = "t", .after_ms = 300, .ahead_ms = ahead[i]};
+        assert_int_equal(qx_outcomes(&q, 1, 5, &o, 1), 0);
+        assert_string_equal(qx_text(&q), want[i]);
+        qx_close(&q);
+    }
+}
+
 static void test_outcome_stale(void **state)
 {
     struct qx q;
@@ -522,6 +540,7 @@ int main(void)
         cmocka_unit_test(test_rate),
         cmocka_unit_test(test_lease),
         cmocka_unit_test(test_outcome_mixed),
+        cmocka_unit_test(test_outcome_clock),
         cmocka_unit_test(test_outcome_stale),
         cmocka_unit_test(test_outcome_repeat),
         cmocka_unit_test(test_notices),
