@@ -231,6 +231,33 @@ def notices(p):
     check(not [m for user in p.users for m in p.inbox(user) if b"passed-on@submit" in m], "two hosts tell of one success")
 
 
+def many(p):
+    """One message to 700 recipients at 301 destinations, some of which refuse some."""
+    mixed = Sink("mixed.example", behaviour=Behaviour(rcpt=lambda a: "550 5.1.1 no" if a.startswith("no") else None))
+    p.set("queue.hosts", "\n".join(p.hosts + [f"mixed.example 127.0.0.1:{mixed.port}"]))
+    p.set("queue.routes", ".many.example host=mixed.example")
+    to = [f"{'no' if i % 4 == 0 else 'yes'}{i}@mixed.example" for i in range(400)] + \
+         [f"{'no' if i % 10 == 0 else 'yes'}{i}@d{i}.many.example" for i in range(300)]
+    p.send("many", to)
+    wait_for(lambda: not p.listed(), 60, lambda: f"{len(p.listed())} are left", every=0.3)
+    got = [r for a in mixed.by_name["many"] for r in a.recipients]
+    check(sorted(got) == sorted(r for r in to if r.startswith("yes")), f"{len(got)} recipients get it, {len(set(got))} different ones")
+    told = b"".join(m for m in p.inbox(p.users[0]) if b"<many@submit>" in m)
+    failed = re.findall(rb"Final-Recipient: rfc822; ?(\S+)\r\n", told)
+    check(sorted(f.decode() for f in failed) == sorted(r for r in to if r.startswith("no")), f"{len(failed)} recipients are told of")
+    # Operators' commands over more destinations than one command may have.
+    p.set("queue.routes", ".many.example hold=yes")
+    for i in range(35):
+        p.send(f"wide{i}", to[400:], node=p.cluster.nodes[i % 3])
+    rows = json.loads(p.c.ctl("queue", "list", "--json").stdout)
+    check(rows["matched"] == 35 * 300 and rows["shown"] == 100, f"list: {rows['matched']} match")
+    for words in (["hold"], ["release"], ["cancel", "--yes"]):
+        r = p.c.ctl("queue", words[0], "--all", "--json", *words[1:])
+        check(json.loads(r.stdout)["messages"] == 35, f"{words}: {r.stdout}")
+    p.set("queue.routes", "")
+    mixed.end()
+
+
 def operating(p):
     u1 = p.users[0]
     p.a.ctl("alias", "add", "second@example.sg", u1)
@@ -294,7 +321,7 @@ def operating(p):
 
 def run(t):
     p = Part(t)
-    for part in (senders, settings, routes, dns, notices, operating):
+    for part in (senders, settings, routes, dns, notices, many, operating):
         part(p)
         t.say(f"{part.__name__} as they should be")
     wait_for(lambda: not p.listed(), 20, lambda: f"left: {p.listed()}")
