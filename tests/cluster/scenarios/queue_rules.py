@@ -1,5 +1,6 @@
 """The queue's rules: who may send as whom and how much, routes, DSN parameters, what operators can do, settings that are refused."""
 import json
+import os
 import re
 import time
 
@@ -16,10 +17,15 @@ class Part:
     """What all parts share."""
 
     def __init__(self, t):
-        cert = certificate(t.folder("tls"), "smart.example")
+        cert, wrapped = certificate(t.folder("tls"), "smart.example"), certificate(t.folder("tls"), "wrapped.example")
+        trusted = os.path.join(t.folder("tls"), "trusted.pem")
+        with open(trusted, "w") as out:
+            for path in (cert[0], wrapped[0]):
+                with open(path) as f:
+                    out.write(f.read())
         self.dns = Dns()
         t.cleanups.append(self.dns.end)
-        self.cluster = t.cluster(settings=[f"queue.resolvers={self.dns.address}", f"queue.ca_file={cert[0]}"])
+        self.cluster = t.cluster(settings=[f"queue.resolvers={self.dns.address}", f"queue.ca_file={trusted}"])
         self.users = self.cluster.add_users(3)
         self.a, self.b, self.c = self.cluster.nodes
         self.good = Sink("good.example", keep=True)
@@ -27,9 +33,11 @@ class Part:
         self.later = Sink("later.example", behaviour=Behaviour(rcpt=b"451 4.7.1 sp\xe4ter"))  # not UTF-8
         self.never = Sink("never.example", behaviour=Behaviour(rcpt="550 5.1.1 nobody of that name"))
         self.smart = Sink("smart.example", cert=cert, login=("us", "secret"), keep=True)
+        self.wrapped = Sink("wrapped.example", cert=wrapped, address="::1", wrapped=True)
         self.other = Sink("other.example", cert=certificate(t.folder("tls"), "another.example"))
-        self.hosts = [f"{s.name} 127.0.0.1:{s.port}" for s in (self.good, self.plain, self.later, self.never, self.smart, self.other)]
-        for s in (self.good, self.plain, self.later, self.never, self.smart, self.other):
+        sinks = self.good, self.plain, self.later, self.never, self.smart, self.other, self.wrapped
+        self.hosts = [f"{s.name} {'[::1]' if s.address == '::1' else s.address}:{s.port}" for s in sinks]
+        for s in sinks:
             t.cleanups.append(s.end)
         self.set("queue.hosts", "\n".join(self.hosts))
         self.set("queue.schedule", "1h")
@@ -156,13 +164,15 @@ def routes(p):
     p.set("queue.routes", "relayed.example host=smart.example tls=verify user=us password=secret\n"
           ".relayed.example host=smart.example tls=require user=us password=wrong\n"
           "misnamed.example host=other.example tls=verify\n"
-          "notls.example host=good.example tls=require\nheld.example hold=yes\n")
+          "first.example host=wrapped.example tls=wrapped\nnotls.example host=good.example tls=require\nheld.example hold=yes\n")
     p.set("queue.sources", "@example.sg 127.0.0.9")
     p.send("routed", "x@relayed.example")
     arrival = p.arrives(p.smart, "routed")
     check(arrival.tls and arrival.user == "us", f"smarthost: TLS {arrival.tls}, user {arrival.user}")
     check(arrival.peer == "127.0.0.9", f"the source address is {arrival.peer}")
     p.set("queue.sources", "")
+    p.send("wrapped", "x@first.example")
+    check(p.arrives(p.wrapped, "wrapped").peer == "::1", "TLS from the first byte, over IPv6")
     for name, to, like in (("password", "x@sub.relayed.example", "535"), ("misnamed", "x@misnamed.example", "(?i)certificate|tls|verif"),
                            ("notls", "x@notls.example", "TLS is required")):
         p.send(name, to)
@@ -319,9 +329,31 @@ def operating(p):
     check("op2" not in p.later.by_name, "what was canceled arrives")
 
 
+def draining(p):
+    """A node that is drained, or stopped, gives back what it has not begun; nothing arrives twice."""
+    slow = Sink("slow.example", behaviour=Behaviour(tarpit=0.3))
+    p.set("queue.hosts", "\n".join(p.hosts + [f"slow.example 127.0.0.1:{slow.port}"]))
+    for i in range(30):
+        p.send(f"drain{i}", f"x{i}@slow.example", node=p.a)
+    p.a.ctl("node", "drain")
+    p.b.ctl("queue", "stats")
+    for i in range(30):
+        p.send(f"stop{i}", f"y{i}@slow.example", node=p.c)
+    p.c.stop()
+    wait_for(lambda: slow.count() == 60 and not p.listed(), 60, lambda: f"{slow.count()} of 60 arrive; {len(p.listed())} are left", every=0.3)
+    check(max(slow.names().values()) == 1, f"some arrive more than once: {slow.names()}")
+    nodes = {n.name: len(re.findall(r"event=delivery .*slow.example status=delivered", n.log_text())) for n in p.cluster.nodes}
+    check(nodes["node2"] > 0 and sum(nodes.values()) == 60, f"delivered by {nodes}")
+    p.a.stop()
+    p.a.start()
+    p.c.start()
+    p.cluster.wait_well()
+    slow.end()
+
+
 def run(t):
     p = Part(t)
-    for part in (senders, settings, routes, dns, notices, many, operating):
+    for part in (senders, settings, routes, dns, notices, many, operating, draining):
         part(p)
         t.say(f"{part.__name__} as they should be")
     wait_for(lambda: not p.listed(), 20, lambda: f"left: {p.listed()}")

@@ -43,7 +43,7 @@ class Arrival:
 class Session:
     def __init__(self, sink, reader, writer):
         self.sink, self.reader, self.writer = sink, reader, writer
-        self.tls, self.user = False, None
+        self.tls, self.user = sink.wrapped, None
         self.peer = writer.get_extra_info("peername")[0]
 
     async def reply(self, text):
@@ -178,19 +178,19 @@ class Session:
 
 
 class Sink(threading.Thread):
-    """Listens on 127.0.0.1:port (0: any). arrivals are in the order of arriving."""
+    """Listens on address:port (0: any), with TLS from the first byte if wrapped. arrivals are in the order of arriving."""
 
     EXTENSIONS = ["PIPELINING", "SIZE 52428800", "8BITMIME", "SMTPUTF8", "CHUNKING", "DSN", "ENHANCEDSTATUSCODES"]
 
-    def __init__(self, name="sink.example", port=0, behaviour=None, cert=None, keep=False, extensions=None, login=None):
+    def __init__(self, name="sink.example", port=0, behaviour=None, cert=None, keep=False, extensions=None, login=None, address="127.0.0.1", wrapped=False):
         super().__init__(daemon=True)
-        self.name, self.port, self.keep = name, port, keep
+        self.name, self.port, self.keep, self.address, self.wrapped = name, port, keep, address, wrapped
         self.behaviour = behaviour or Behaviour()
         self.extensions = list(extensions if extensions is not None else self.EXTENSIONS)
         self.tls, self.login = None, login
         if login:
             self.extensions.append("AUTH PLAIN")
-        if cert or self.behaviour.broken_tls:
+        if (cert and not wrapped) or self.behaviour.broken_tls:
             self.extensions.append("STARTTLS")
         if cert:
             self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -232,7 +232,7 @@ class Sink(threading.Thread):
         self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self.loop)
         self.server = self.loop.run_until_complete(
-            asyncio.start_server(self.serve, "127.0.0.1", self.port, limit=1 << 26, backlog=512))
+            asyncio.start_server(self.serve, self.address, self.port, limit=1 << 26, backlog=512, ssl=self.tls if self.wrapped else None))
         self.port = self.server.sockets[0].getsockname()[1]
         self.ready.set()
         self.loop.run_forever()
