@@ -234,11 +234,16 @@ static int open_path(const char *path, int flags, mode_t mode)
         return fail(ENOSPC);
     if ((flags & O_ACCMODE) == O_WRONLY) /* what is written over is read first */
         flags = (flags & ~O_ACCMODE) | O_RDWR;
-    ENSURE(!(flags & (O_TRUNC | O_APPEND)));
-    int fd = __real_open(path, flags, mode);
+    ENSURE(!(flags & O_APPEND));
+    int fd = __real_open(path, flags & ~O_TRUNC, mode);
     if (fd < 0)
         return fd;
     disk_fd_set(fd, disk_node(path));
+    if (is && flags & O_TRUNC && ftruncate(fd, 0) != 0) { /* a write like others */
+        int error = errno;
+        close(fd);
+        return fail(error);
+    }
     if (makes)
         change_add(MADE, path, NULL, NULL);
     return fd;

@@ -147,7 +147,7 @@ def main():
             why = next((line for line in run.stderr.splitlines() if line.startswith("seed ")), "")
             if run.returncode == 1 and found:
                 killed += 1
-                print(f"killed   {name}: seed {found.group(1)}: {why.split(': ', 1)[-1][:150]}", flush=True)
+                print(f"killed   {name}: seed {found.group(1)}: {re.sub('^seed .*? s: ', '', why)[:150]}", flush=True)
             else:
                 print(f"SURVIVED {name}: {seeds} seeds, exit {run.returncode}", flush=True)
     print(f"MUTANTS killed={killed} of={len(names)}")

@@ -40,6 +40,17 @@ static void settle(void)
     }
 }
 
+/* Whoever leads in the end can change members: one that was there all the time takes over, and a new one joins. */
+static void one_more(void)
+{
+    struct sim_node *to = node_any(NODE_UP), *n = node_any(NODE_NONE);
+    if (!to || !n || !sim_chance(250000))
+        return;
+    node_member(to, LEADER_TRANSFER, to->name, NULL, 0, false, NULL);
+    n->state = NODE_ASIDE; /* settle() takes it up */
+    settle();
+}
+
 static void last_look(void)
 {
     struct check_replica at[NODES];
@@ -60,6 +71,7 @@ void script_main(void *arg)
     faults_run();
     faults_heal();
     settle();
+    one_more();
     last_look();
     script_finished = true;
     sim_end();

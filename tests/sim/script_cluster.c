@@ -179,8 +179,8 @@ const char *cluster_unsettled(void)
         store_position(nodes[i].store, &p);
         if (n++ == 0)
             first = p;
-        if (!now.has_leader || now.syncing || now.missing || now.disk_full || now.refused || p.index != first.index ||
-            p.index != model.frontier) {
+        if (!now.has_leader || now.role < 0 || now.syncing || now.missing || now.disk_full || now.refused ||
+            p.index != first.index || p.index != model.frontier) {
             snprintf(text, sizeof text,
                      "host %u: leader %d, syncing %d, missing %llu, full %d, refused %d, role %d, at %llu of %llu",
                      i + 1, now.has_leader, now.syncing, (unsigned long long)now.missing, now.disk_full, now.refused,
