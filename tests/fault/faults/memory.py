@@ -1,5 +1,6 @@
 """Allocations that fail: a node may end for it, and never lies. After the next start everything is there."""
 import errno
+import os
 
 from faults.campaigns import load
 from faults.errors import ENDED, restarted
@@ -7,10 +8,23 @@ from support.cluster import check, wait_for
 
 
 def ended(rig, node, seconds, what):
-    """How it ended, or None. A library's assertion is an end too; a wild pointer is not."""
+    """How it ended, or None. A library that fails may end it by an invariant of ours or its own; a heap that is damaged, or a
+    wild pointer, is another matter."""
     code = rig.death(node, seconds)
     check(code in (None, ENDED, -6), f"{node.name} ended with {code} after {what}: {node.log_tail()}")
+    if code == -6:
+        log_keep(node, what)
     return code
+
+
+def log_keep(node, what):
+    """Moves the log with the broken invariant away: the next one is looked at anew."""
+    said = node.log_text().splitlines()[-1:]
+    check(any("broken invariant" in line or "Assertion" in line for line in said), f"{node.name} aborted after {what}: {said}")
+    k = 1
+    while os.path.exists(f"{node.log}.{k}"):
+        k += 1
+    os.rename(node.log, f"{node.log}.{k}")
 
 
 def arm(run, control):
@@ -65,11 +79,14 @@ def memory_start(run):
         p = rig.begin(node)
         wait_for(lambda: p.poll() is not None or rig.answers(node), 30, f"hangs at start after {what}")
         code = rig.death(node, 0.2)
-        check(code is None or code in (1, ENDED, -6), f"ended with {code} at start after {what}: {node.log_tail()}")
+        # 2: the configuration could not be read
+        check(code in (None, 1, 2, ENDED, -6), f"ended with {code} at start after {what}: {node.log_tail()}")
         hit = control.hits > 0
         control.disarm()
         if code is not None:
             check(node.log_tail().strip(), "it does not say why")
+            if code == -6:
+                log_keep(node, what)
             rig.start(node)
         if hit:
             run.died(f"{what} failed at start, {'lives on' if code is None else f'exit {code}'}")
