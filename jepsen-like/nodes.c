@@ -411,11 +411,21 @@ static void nodes_make(void)
     }
 }
 
+static void program_must(const char *file)
+{
+    if (access(file, X_OK))
+        fail("%s cannot be run: %s", file, strerror(errno));
+}
+
 void nodes_start(const struct nodes_options *o)
 {
     all.o = *o;
     all.maild = o->maild ? xstrdup(o->maild) : path("%s/%.0u%s", o->build, 0, "maild");
     all.mailctl = path("%s/%.0u%s", o->build, 0, "mailctl");
+    program_must(all.maild);
+    program_must(all.mailctl);
+    if (o->next)
+        program_must(o->next);
     nodes_make();
     for (unsigned node = 1; node <= o->n; node++)
         node_start(node);
