@@ -92,6 +92,18 @@ def run(t):
         cluster.wait_well()
         t.say(f"round {rounds}: {victim.name} {kind}; {len(flood.names)} submitted, {sink.count()} arrived")
     flood.join()
+    last = Flood(cluster, users, 200, "sink.example", threads=8, prefix="all").start()
+    last.join()
+    start = time.time()
+    for node in cluster.nodes:
+        node.kill()
+    for node in cluster.nodes:
+        node.start()
+    events.append((start, time.time()))
+    cluster.wait_well()
+    flood.names.update(last.names)
+    flood.maybe |= last.maybe
+    t.say(f"all nodes killed at once; {len(flood.names)} submitted, {sink.count()} arrived")
     wait_for(lambda: not [x for x in flood.names if x not in sink.by_name], 120,
              lambda: f"{len([x for x in flood.names if x not in sink.by_name])} items do not arrive", every=0.5)
     wait_for(lambda: queue_items(cluster) == 0, 60, lambda: f"{queue_items(cluster)} items stay in the queue", every=0.5)
