@@ -44,7 +44,7 @@ def compare(full, full_users, empty, empty_users, rounds, count):
 
 
 def run(t):
-    items, rounds, sample = (20_000, 3, 300) if t.quick else (200_000, 7, 1500)
+    items, rounds, sample = (10_000, 3, 300) if t.quick else (200_000, 7, 1500)
     sink = Sink("sink.example")
     t.cleanups.append(sink.end)
     cluster, other = t.cluster(), t.cluster()
