@@ -80,7 +80,7 @@ static void flow_proposed(struct task *t)
         status = command_result(bytes_slice(f->propose.result), f->w, &item);
     bytes_unref(&f->propose.result);
     if (f->reservation && status == 0)
-        queue_leased(f->worker->services->queue, &f->reservation, item, f->propose.index);
+        queue_leased(f->worker->services->queue, &f->reservation, item, f->propose.index, f->bodies[0]);
     else if (f->reservation)
         queue_unreserve(f->worker->services->queue, &f->reservation);
     if (status == ERR_STALE) /* sent again so late that nobody can tell whether the first time took effect */

@@ -248,7 +248,7 @@ void queue_stats(struct queue *q, struct queue_stats *s)
                               .connections = atomic_load(&q->conns),
                               .connections_idle = atomic_load(&q->idle_now),
                               .hosts_marked = atomic_load(&q->marked),
-                              .bytes = atomic_load(&q->body_bytes),
+                              .bytes = atomic_load(&q->body_bytes) + atomic_load(&q->kept_bytes),
                               .delivered = atomic_load(&q->delivered),
                               .deferred = atomic_load(&q->deferred),
                               .failed = atomic_load(&q->failed)};

@@ -54,8 +54,9 @@ struct queue_reservation {
 struct queue_reservation *queue_reserve(struct queue *q, const struct slice *destinations, unsigned n);
 /* The command failed, or it is not known whether it took effect (if so, the queue finds the lease by itself). */
 void queue_unreserve(struct queue *q, struct queue_reservation **r);
-/* The command took effect at `index` (struct propose) and made `item` (Result.id). Any thread. */
-void queue_leased(struct queue *q, struct queue_reservation **r, uint64_t item, uint64_t index);
+/* The command took effect at `index` (struct propose) and made `item` (Result.id). body: the item's message, whole,
+ * which need not be read again then; a reference is taken if there is room. Any thread. */
+void queue_leased(struct queue *q, struct queue_reservation **r, uint64_t item, uint64_t index, struct bytes *body);
 
 /* How long mail is tried (setting queue.lifetime, as the queue's thread saw it last). Any thread. */
 int64_t queue_lifetime_ms(struct queue *q);

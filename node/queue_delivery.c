@@ -27,7 +27,7 @@ static bool is_ours(struct queue *q, const struct store_queue_leg *l)
     return l->state == QUEUE_LEASED && l->holder == atomic_load(&q->node) && l->boot == atomic_load(&q->boot);
 }
 
-bool delivery_adopt(struct queue *q, const struct store_queue_leg *l, bool room)
+bool delivery_adopt(struct queue *q, const struct store_queue_leg *l, bool room, struct bytes *body)
 {
     if (!is_ours(q, l) || delivery_find(q, l->item, l->leg))
         return false;
@@ -41,6 +41,10 @@ bool delivery_adopt(struct queue *q, const struct store_queue_leg *l, bool room)
     if (!room) { /* it is leased already, room or not */
         atomic_fetch_add(&q->used, 1);
         atomic_fetch_add(&q->shares[d->share], 1);
+    }
+    if (body) {
+        d->body = queue_body_keep(q, body);
+        d->body_kept = d->body != NULL;
     }
     d->class = queue_class_get(q, l->destination);
     d->class->members++;
@@ -63,10 +67,12 @@ void delivery_unslot(struct delivery *d)
 
 static void body_release(struct delivery *d)
 {
+    if (d->body_kept)
+        queue_body_drop(d->q, &d->body);
     bytes_unref(&d->body);
     if (d->body_counted)
         atomic_fetch_sub(&d->q->body_bytes, d->i.size);
-    d->body_counted = false;
+    d->body_counted = d->body_kept = false;
     delivery_body_room(d->q);
 }
 

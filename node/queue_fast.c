@@ -19,6 +19,7 @@ struct queue_leased_item {
     struct reservation *reservation;
     uint64_t item, index;
     int64_t since_ms;
+    struct bytes *body; /* kept; NULL: is read when it is wanted */
 };
 
 /* ---- room ---- */
@@ -115,7 +116,25 @@ static void leased(struct task *t)
     queue_unseen_check(l->q);
 }
 
-void queue_leased(struct queue *q, struct queue_reservation **rp, uint64_t item, uint64_t index)
+/* Counted once for each reference. What waits for its turn takes no room from mail whose turn it is. */
+struct bytes *queue_body_keep(struct queue *q, struct bytes *body)
+{
+    if (!body || body->n > QUEUE_BODY_KEEP_MAX)
+        return NULL;
+    if (atomic_fetch_add(&q->kept_bytes, body->n) + body->n <= QUEUE_BODIES_KEPT_MAX)
+        return bytes_ref(body);
+    atomic_fetch_sub(&q->kept_bytes, body->n);
+    return NULL;
+}
+
+void queue_body_drop(struct queue *q, struct bytes **body)
+{
+    if (*body)
+        atomic_fetch_sub(&q->kept_bytes, (*body)->n);
+    bytes_unref(body);
+}
+
+void queue_leased(struct queue *q, struct queue_reservation **rp, uint64_t item, uint64_t index, struct bytes *body)
 {
     struct queue_leased_item *l = mem_zalloc(sizeof *l);
     l->task.run = leased;
@@ -125,26 +144,36 @@ void queue_leased(struct queue *q, struct queue_reservation **rp, uint64_t item,
     l->item = item;
     l->index = index;
     l->since_ms = clock_steady_ms();
+    l->body = queue_body_keep(q, body);
     list_init(&l->link);
     task_post(queue_home(q), &l->task);
 }
 
 /* ---- the queue's thread ---- */
 
+static void leased_free(struct queue *q, struct queue_leased_item *l)
+{
+    list_remove(&l->link);
+    reservation_free(q, &l->reservation); /* what was not needed */
+    queue_body_drop(q, &l->body);
+    mem_free(l);
+}
+
 struct leg_take {
     struct queue *q;
-    struct reservation *r;
+    struct queue_leased_item *l;
 };
 
 /* The reservation's room goes over to the delivery, leg by leg. */
 static bool leg_take(void *arg, const struct store_queue_leg *l)
 {
     struct leg_take *t = arg;
+    struct reservation *r = t->l->reservation;
     unsigned share = queue_share_of(l->destination);
-    for (unsigned i = 0; i < t->r->n; i++)
-        if (t->r->shares[i] == share) {
-            if (delivery_adopt(t->q, l, true))
-                t->r->shares[i] = t->r->shares[--t->r->n];
+    for (unsigned i = 0; i < r->n; i++)
+        if (r->shares[i] == share) {
+            if (delivery_adopt(t->q, l, true, t->l->body))
+                r->shares[i] = r->shares[--r->n];
             break;
         }
     return true;
@@ -152,10 +181,8 @@ static bool leg_take(void *arg, const struct store_queue_leg *l)
 
 static void item_take(struct queue *q, struct queue_leased_item *l, struct store_view *v)
 {
-    store_queue_leg_each(v, l->item, leg_take, &(struct leg_take){q, l->reservation});
-    list_remove(&l->link);
-    reservation_free(q, &l->reservation); /* what was not needed */
-    mem_free(l);
+    store_queue_leg_each(v, l->item, leg_take, &(struct leg_take){q, l});
+    leased_free(q, l);
 }
 
 static void retry(uv_timer_t *t)
@@ -190,10 +217,5 @@ void queue_unseen_check(struct queue *q)
 void queue_unseen_drop(struct queue *q)
 {
     LIST_EACH(it, tmp, &q->unseen)
-    {
-        struct queue_leased_item *l = container_of(it, struct queue_leased_item, link);
-        list_remove(&l->link);
-        reservation_free(q, &l->reservation);
-        mem_free(l);
-    }
+    leased_free(q, container_of(it, struct queue_leased_item, link));
 }

@@ -40,8 +40,10 @@ enum {
     QUEUE_LEASE_SLACK_MS = 60000,
     QUEUE_TRUST_MS = 500, /* after a silence, before the cluster is taken to be there again */
     QUEUE_IDLE_MS = 10000,
-    QUEUE_MAILS_MAX = 100,        /* over one connection */
-    QUEUE_BODIES_MAX = 128 << 20, /* bytes of bodies in memory; one more body may be above it */
+    QUEUE_MAILS_MAX = 100,            /* over one connection */
+    QUEUE_BODIES_MAX = 128 << 20,     /* bytes of bodies in memory; one more body may be above it */
+    QUEUE_BODY_KEEP_MAX = 256 << 10,  /* of a message that was just taken: kept for its turn */
+    QUEUE_BODIES_KEPT_MAX = 32 << 20, /* of them all, beside QUEUE_BODIES_MAX */
     QUEUE_OUTCOME_BYTES = 60 * 1024,
     QUEUE_COMMAND_MS = 10000, /* of one try of a command */
 };
@@ -159,12 +161,13 @@ struct delivery {
 
     struct queue_body body_get;
     struct bytes *body;
-    bool body_counted;
+    bool body_counted, body_kept; /* in q->body_bytes, q->kept_bytes */
 
     struct notice *notice; /* being made, and made */
     bool untried;
     Merlion__QueueLegOutcome *outcome; /* in the arena */
     size_t outcome_bytes;
+    int64_t outcome_ms; /* steady, since when it waits */
 };
 
 /* ---- the queue ---- */
@@ -205,10 +208,13 @@ struct queue {
     struct list idle; /* connections, the one idle for longest first: queue_link.idle */
     unsigned running, idle_n;
     _Atomic unsigned running_now, conns, idle_now, marked;
-    _Atomic uint64_t body_bytes, delivered, deferred, failed;
+    _Atomic uint64_t body_bytes; /* read because their turn came */
+    _Atomic uint64_t kept_bytes; /* handed over when they were taken; any thread */
+    _Atomic uint64_t delivered, deferred, failed;
 
     struct queue_command lease, voiding, outcome;
     struct list outcomes; /* deliveries whose outcome waits */
+    unsigned outcome_n;   /* of them */
     struct list outcomes_sent;
     struct list refused; /* those that the state machine does not want, until their leases are over */
     bool lease_armed;
@@ -243,6 +249,9 @@ unsigned queue_share_of(struct slice destination);
 unsigned queue_room_take(struct queue *q, unsigned share, unsigned n);
 unsigned queue_room_free(struct queue *q);
 void queue_room_give(struct queue *q, unsigned share, unsigned n);
+/* A reference to a message that was just taken, or NULL when it is large, or too much is kept. Any thread. */
+struct bytes *queue_body_keep(struct queue *q, struct bytes *body);
+void queue_body_drop(struct queue *q, struct bytes **body);
 void queue_unseen_check(struct queue *q);
 void queue_unseen_drop(struct queue *q);
 
@@ -262,8 +271,9 @@ void queue_dispatch(struct queue *q); /* begins deliveries while there are slots
 
 /* queue_delivery.c */
 /* A leg that is leased to this node: takes it over unless it is known already. room: it has one in `used` and shares.
- * False: not ours (the caller gives the room back). */
-bool delivery_adopt(struct queue *q, const struct store_queue_leg *l, bool room);
+ * body: its message if that is at hand, else NULL; a reference is taken. False: not ours (the caller gives the room
+ * back). */
+bool delivery_adopt(struct queue *q, const struct store_queue_leg *l, bool room, struct bytes *body);
 struct delivery *delivery_find(struct queue *q, uint64_t item, uint32_t leg);
 void delivery_begin(struct delivery *d);
 void delivery_unslot(struct delivery *d); /* it does not hold up others any more */

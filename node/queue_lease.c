@@ -123,7 +123,7 @@ static void grant_take(struct queue *q, struct store_view *v, const Merlion__Que
         struct lease_want *w = &q->lease_wants[i];
         if (!slice_eq(slice_str(w->destination), l.destination))
             continue;
-        if (delivery_adopt(q, &l, w->taken > 0) && w->taken > 0)
+        if (delivery_adopt(q, &l, w->taken > 0, NULL) && w->taken > 0)
             w->taken--;
         return;
     }

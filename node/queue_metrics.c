@@ -35,6 +35,12 @@ static double gauge_read_signed(void *arg)
     return (double)atomic_load((_Atomic int64_t *)arg);
 }
 
+static double gauge_read_bodies(void *arg)
+{
+    struct queue *q = arg;
+    return (double)(atomic_load(&q->body_bytes) + atomic_load(&q->kept_bytes));
+}
+
 void queue_metrics_open(struct queue *q, struct metrics *m)
 {
     static const double bounds[] = {0.01, 0.025, 0.05, 0.1, 0.25, 0.5,  1,     2.5,   5,     10,
@@ -54,6 +60,8 @@ void queue_metrics_open(struct queue *q, struct metrics *m)
     x->m = m;
     for (size_t i = 0; i < sizeof gauges / sizeof gauges[0]; i++)
         metrics_gauge(m, gauges[i].name, gauges[i].help, NULL, gauge_read, gauges[i].value);
+    metrics_gauge(m, "merlion_queue_body_bytes", "Bytes of messages that this node holds while it delivers them", NULL,
+                  gauge_read_bodies, q);
     metrics_gauge(m, "merlion_queue_oldest_seconds", "Age of the oldest message in the queue", NULL, gauge_read_signed,
                   &x->oldest_s);
     for (unsigned i = 0; i < 3; i++) {

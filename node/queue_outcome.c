@@ -1,11 +1,17 @@
-/* Outcomes of deliveries, all that wait in one command when the last one is done. One whose fate is not known is
- * proposed again: a second time changes nothing. */
+/* Outcomes of deliveries: they gather for a moment and while a command is under way, then all go down in one. One whose
+ * fate is not known is proposed again: a second time changes nothing. */
 #include "node/queue_internal.h"
 
 #include "node/base/clock.h"
 #include "node/base/log.h"
 
-enum { RETRY_MS = 200 };
+enum {
+    RETRY_MS = 200,
+    /* Outcomes gather for so long, so that a node that delivers one mail after another does not make an entry of the
+     * log for each. A crash in this time sends them again, so it is short. */
+    GATHER_MS = 10,
+    GATHER_MAX = 64, /* as many do not wait */
+};
 
 static void outcome_empty(struct delivery *d)
 {
@@ -18,6 +24,22 @@ static void outcome_empty(struct delivery *d)
     o->untried = true;
 }
 
+static void gathered(uv_timer_t *t)
+{
+    outcome_flush(t->data);
+}
+
+static void outcomes_soon(struct queue *q)
+{
+    if (q->outcome.busy || q->stopped || list_empty(&q->outcomes))
+        return;
+    int64_t age = clock_steady_ms() - container_of(q->outcomes.next, struct delivery, place)->outcome_ms;
+    if (q->drain_begun || age >= GATHER_MS || q->outcome_n >= GATHER_MAX)
+        outcome_flush(q);
+    else if (!uv_is_active((uv_handle_t *)&q->outcome_timer)) /* active: gathering, or a retry waits */
+        uv_timer_start(&q->outcome_timer, gathered, (uint64_t)(GATHER_MS - age), 0);
+}
+
 void outcome_add(struct delivery *d)
 {
     if (d->untried)
@@ -27,18 +49,15 @@ void outcome_add(struct delivery *d)
     d->state = DELIVERY_OUTCOME;
     d->outcome_bytes = merlion__queue_leg_outcome__get_packed_size(d->outcome) + 8;
     list_remove(&d->place);
+    d->outcome_ms = clock_steady_ms();
     list_append(&d->q->outcomes, &d->place);
-    outcome_flush(d->q);
+    d->q->outcome_n++;
+    outcomes_soon(d->q);
 }
 
 bool outcome_pending(const struct queue *q)
 {
     return !list_empty(&q->outcomes) || !list_empty(&q->outcomes_sent);
-}
-
-static void retry(uv_timer_t *t)
-{
-    outcome_flush(t->data);
 }
 
 /* now_ms: a lease that is over is lost, too; 0: as long as nobody took it, an outcome still counts. */
@@ -67,12 +86,13 @@ static void outcomes_return(struct queue *q, int status)
             continue;
         }
         list_append(&q->outcomes, &d->place);
+        q->outcome_n++;
         n++;
     }
     if (v)
         store_view_close(&v);
     log_event(LOG_WARN, "outcomes are not committed yet", LOG_E("code", status), LOG_U("legs", n));
-    uv_timer_start(&q->outcome_timer, retry, RETRY_MS, 0);
+    uv_timer_start(&q->outcome_timer, gathered, RETRY_MS, 0);
 }
 
 /* The state machine does not want them, which is a fault of ours. It may be that of one: each goes by itself, then
@@ -90,9 +110,14 @@ static void outcomes_refused(struct queue *q, int status, const char *why)
             d->outcome->n_notices = 0;
         d->alone = true;
         list_remove(&d->place);
-        list_append(more ? &q->outcomes : &q->refused, &d->place);
+        if (more) {
+            list_append(&q->outcomes, &d->place);
+            q->outcome_n++;
+        } else {
+            list_append(&q->refused, &d->place);
+        }
     }
-    uv_timer_start(&q->outcome_timer, retry, RETRY_MS, 0);
+    uv_timer_start(&q->outcome_timer, gathered, RETRY_MS, 0);
 }
 
 void outcome_refused_tick(struct queue *q)
@@ -130,7 +155,7 @@ static void outcome_done(struct queue_command *c, int status, const Merlion__Res
         i++;
         delivery_free(d);
     }
-    outcome_flush(q);
+    outcomes_soon(q);
     queue_lease_soon(q, 0);
 }
 
@@ -156,6 +181,7 @@ void outcome_flush(struct queue *q)
         legs[o.n_legs++] = d->outcome;
         list_remove(&d->place);
         list_append(&q->outcomes_sent, &d->place);
+        q->outcome_n--;
         if (d->alone)
             break;
     }

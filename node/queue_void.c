@@ -171,7 +171,7 @@ static void sweep(struct queue *q, struct store_view *v)
             struct store_queue_leg l;
             if (q->unknown[k].item == now.legs[i].item && q->unknown[k].leg == now.legs[i].leg &&
                 store_queue_leg(v, now.legs[i].item, now.legs[i].leg, &l) == 0)
-                delivery_adopt(q, &l, false);
+                delivery_adopt(q, &l, false, NULL);
         }
     q->unknown_n = 0;
     for (unsigned i = 0; i < now.n && i < QUEUE_UNKNOWN_MAX; i++) {
