@@ -11,6 +11,7 @@
  *   membership_request.c   what operators ask for
  *   cluster_time.c   clocks that differ
  *   contact.c        who is in touch, and who is dead
+ *   core_acked.c     what followers acknowledged, so that one that lost it learns of it
  *   status.c         what others may know */
 #ifndef REPLICATION_CORE_H
 #define REPLICATION_CORE_H
@@ -67,8 +68,9 @@ struct peer {
     int role; /* raft's; -1: not in the configuration */
     struct link_hello hello;
     struct peer_status status;
-    uint64_t told_commit; /* by us as leader, of this term */
-    int64_t seen_ms;      /* steady clock, last sign of life; start of knowing it at first */
+    uint64_t told_commit;       /* by us as leader, of this term */
+    uint64_t acked_term, acked; /* core_acked.c */
+    int64_t seen_ms;            /* steady clock, last sign of life; start of knowing it at first */
     /* contact.c, steady clock; 0: never */
     int64_t raft_ms;    /* last message of Raft's */
     int64_t heard_ms;   /* last frame of any kind */
@@ -338,6 +340,13 @@ void membership_asked(struct replication *r, struct origin o, struct slice paylo
 void member_transferred(struct replication *r, struct list *transfer);
 void membership_requests_cancel(struct replication *r);
 
+/* ---- core_acked.c ---- */
+enum { ACKED_BYTES = 16 };
+void acked_note(struct replication *r, uint64_t id, uint64_t term, uint64_t index); /* a follower said so */
+void acked_encode(struct replication *r, const struct peer *p, uint8_t out[ACKED_BYTES]);
+/* What a leader was told by this node: if that is more than it has, it ends. */
+void acked_check(struct replication *r, struct slice payload);
+
 /* ---- contact.c ---- */
 void contact_heard(struct replication *r, struct peer *p);      /* any frame */
 void contact_raft_heard(struct replication *r, struct peer *p); /* after libraft took its message */
@@ -346,7 +355,7 @@ void contact_tick(struct replication *r, int64_t now);
 
 /* ---- status.c ---- */
 void status_poll(struct replication *r); /* every peer's, for membership */
-void status_asked(struct replication *r, struct origin o);
+void status_asked(struct replication *r, struct origin o, struct slice payload);
 void status_digest_asked(struct replication *r, struct origin o, struct slice payload);
 /* The marker that a LINK_DIGEST of index 0 (or a local request: inbound 0) asked for is in the log. */
 void status_marker_done(struct replication *r, struct origin o, uint64_t index);

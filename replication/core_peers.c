@@ -173,7 +173,7 @@ void core_frame(struct replication *r, struct link *l, uint64_t serial, uint8_t 
         term_asked(r, o);
         break;
     case LINK_STATUS:
-        status_asked(r, o);
+        status_asked(r, o, payload);
         break;
     case LINK_DIGEST:
         status_digest_asked(r, o, payload);

@@ -98,6 +98,11 @@ static void persisted(void *arg, uint64_t index)
     (void)arg, (void)index; /* given to the applier at the end of the turn */
 }
 
+static void acknowledged(void *arg, uint64_t id, uint64_t term, uint64_t index)
+{
+    acked_note(arg, id, term, index);
+}
+
 static void send_message(void *arg, const struct raft_message *m)
 {
     struct replication *r = arg;
@@ -218,6 +223,7 @@ int core_raft_open(struct replication *r, struct err_detail *e)
                                    .loaded = loaded,
                                    .send = send_message,
                                    .persisted = persisted,
+                                   .acknowledged = acknowledged,
                                    .snapshot_wanted = snapshot_wanted,
                                    .fatal = guard_fatal};
     raft_guard_init(&r->guard, &r->mark, &ev);

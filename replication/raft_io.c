@@ -449,6 +449,8 @@ int raft_guard_receive(struct raft_guard *g, struct raft *r, uint64_t id, const 
         m->server_address = address;
         if (m->type == RAFT_REQUEST_VOTE)
             vote_unstick(g, r, &m->request_vote);
+        if (m->type == RAFT_APPEND_ENTRIES_RESULT && m->append_entries_result.rejected == 0)
+            g->ev.acknowledged(g->ev.arg, id, m->append_entries_result.term, m->append_entries_result.last_log_index);
         if (m->type == RAFT_INSTALL_SNAPSHOT)
             snapshot_term_correct(&m->install_snapshot);
         /* libraft crashes (taking) or leaks (installing) when a snapshot comes meanwhile; the leader sends it again. */

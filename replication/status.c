@@ -1,9 +1,9 @@
 /* What others may know: a node's own state, a table of all members, and every replica's digest at one index.
  *
- * LINK_STATUS -> u8 version (1), u8 flags, u64 id, applied, last, missing, uptime ms, u32 + build version, u32 + state,
- * i64 wall clock ms (may lack) LINK_DIGEST u64 index (0: the leader puts a marker into the log first) -> u32 status,
- * u64 index, u64 digest lo, hi A marker is an entry without commands: every replica takes its digest there, so all are
- * of the same index. */
+ * LINK_STATUS u64 term, u64 acknowledged (may lack; core_acked.c) -> u8 version (1), u8 flags, u64 id, applied, last,
+ * missing, uptime ms, u32 + build version, u32 + state, i64 wall clock ms (may lack) LINK_DIGEST u64 index (0: the
+ * leader puts a marker into the log first) -> u32 status, u64 index, u64 digest lo, hi A marker is an entry without
+ * commands: every replica takes its digest there, so all are of the same index. */
 #include "replication/core.h"
 
 #include "node/base/clock.h"
@@ -94,8 +94,9 @@ static int answer_decode(struct slice in, struct member_status *m, unsigned *fla
 
 /* ---- asked by others ---- */
 
-void status_asked(struct replication *r, struct origin o)
+void status_asked(struct replication *r, struct origin o, struct slice payload)
 {
+    acked_check(r, payload);
     struct buf b = {0};
     own_encode(r, &b);
     core_answer(r, o, buf_slice(&b), (struct slice){NULL, 0});
@@ -243,8 +244,10 @@ static bool peer_ask(struct replication *r, struct peer *p, uint64_t serial, uns
         return false;
     struct ask *a = mem_zalloc(sizeof *a);
     *a = (struct ask){r, serial, p->id};
-    if (link_request(p->out, LINK_STATUS, (struct slice){NULL, 0}, (struct slice){NULL, 0}, timeout_ms, peer_answered,
-                     a) != 0) {
+    uint8_t acked[ACKED_BYTES];
+    acked_encode(r, p, acked);
+    if (link_request(p->out, LINK_STATUS, slice_make(acked, sizeof acked), (struct slice){NULL, 0}, timeout_ms,
+                     peer_answered, a) != 0) {
         mem_free(a);
         return false;
     }

@@ -108,6 +108,8 @@ bool cluster_replace(struct sim_node *n);
 /* All that belong to it are up, whole and as far as they must be: one disk may fail now. */
 bool cluster_whole(void);
 void cluster_damaged(void); /* one did */
+/* It runs, and has applied all that there was when a disk failed last. */
+bool cluster_caught_up(const struct sim_node *n);
 /* All serve, at one index, with nothing missing. NULL, or what is not so. */
 const char *cluster_unsettled(void);
 

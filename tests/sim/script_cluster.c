@@ -158,6 +158,12 @@ bool cluster_whole(void)
     return voters >= 3;
 }
 
+bool cluster_caught_up(const struct sim_node *n)
+{
+    struct replication_now now;
+    return node_now(n, &now) && now.applied >= damage_index;
+}
+
 void cluster_damaged(void)
 {
     damage_index = model.frontier;

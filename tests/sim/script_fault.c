@@ -442,11 +442,11 @@ static void repairs(void)
             cluster_replace(&nodes[i]);
 }
 
-/* A disk that failed and was none the worse for it. */
+/* A disk that failed and was none the worse for it: its node has all that it had, and goes on. */
 static void damage_settle(void)
 {
     for (unsigned i = 0; i < NODES; i++)
-        if (nodes[i].damaged && nodes[i].state == NODE_UP && sim_now_us() > nodes[i].troubled_us)
+        if (nodes[i].damaged && cluster_caught_up(&nodes[i]) && sim_now_us() > nodes[i].troubled_us)
             nodes[i].damaged = false;
 }
 

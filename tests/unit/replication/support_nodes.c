@@ -588,6 +588,19 @@ void cluster_kill(struct test_cluster *c, int i)
     reap(c, i, false);
 }
 
+bool cluster_ended(struct test_cluster *c, int i, unsigned ms)
+{
+    siginfo_t si = {.si_pid = 0};
+    for (unsigned at = 0; at < ms && si.si_pid == 0; at += 20) {
+        assert_int_equal(waitid(P_PID, (id_t)c->pid[i], &si, WEXITED | WNOHANG | WNOWAIT), 0);
+        nap(20);
+    }
+    if (si.si_pid == 0)
+        return false;
+    reap(c, i, false);
+    return true;
+}
+
 void cluster_stop(struct test_cluster *c, int i)
 {
     node_tell(c, i, "stop");

@@ -29,9 +29,10 @@ void cluster_end(struct test_cluster *c); /* kills what runs, removes the folder
 void cluster_first(struct test_cluster *c);
 /* Starts node i's process; its first answer is "up" or "failed TEXT". */
 bool cluster_start(struct test_cluster *c, int i);
-const char *cluster_why(void);                    /* the text of the last failed start */
-void cluster_kill(struct test_cluster *c, int i); /* SIGKILL */
-void cluster_stop(struct test_cluster *c, int i); /* clean */
+const char *cluster_why(void);                                  /* the text of the last failed start */
+void cluster_kill(struct test_cluster *c, int i);               /* SIGKILL */
+void cluster_stop(struct test_cluster *c, int i);               /* clean */
+bool cluster_ended(struct test_cluster *c, int i, unsigned ms); /* by itself, within ms */
 /* A join token for node i, from node `by`. */
 void cluster_invite(struct test_cluster *c, int i, int by, char *token, size_t n);
 /* Invites node i through node `by`, joins, starts. */

@@ -121,6 +121,37 @@ static void damaged_log_refuses_to_start(void **state)
     cluster_stop(&c, 0);
 }
 
+/* Put back to what it was a while ago, mark and all (an old image, or a power cut that takes what the mark was not
+ * synced for): only its leader knows that it had acknowledged more. It ends, and does not vote again. */
+static void log_put_back_is_found_by_the_leader(void **state)
+{
+    (void)state;
+    char command[512];
+    cluster_grow(&c, 3);
+    assert_string_equal(node_ask(&c, 0, "user"), "ok");
+    int leader = cluster_leader(&c), back = (leader + 1) % 3;
+    node_ask(&c, leader, "load 50 4");
+    cluster_stop(&c, back);
+    snprintf(command, sizeof command, "cp -r %s/n%d %s/old", c.dir, back, c.dir);
+    assert_int_equal(system(command), 0);
+    assert_true(cluster_start(&c, back));
+    assert_string_equal(node_ask(&c, back, "read"), "ok");
+    node_ask(&c, leader, "load 50 4");
+    assert_string_equal(node_ask(&c, back, "read"), "ok");
+    long long term = field(node_ask(&c, leader, "now"), "term");
+    cluster_kill(&c, back);
+    snprintf(command, sizeof command, "rm -rf %s/n%d && mv %s/old %s/n%d", c.dir, back, c.dir, c.dir, back);
+    assert_int_equal(system(command), 0);
+    assert_true(cluster_start(&c, back));
+    assert_true(cluster_ended(&c, back, 10000));
+    assert_int_equal(field(node_ask(&c, leader, "now"), "term"), term);
+    assert_false(cluster_start(&c, back));
+    assert_non_null(strstr(cluster_why(), "lost entries"));
+    for (int i = 0; i < 3; i++)
+        if (i != back)
+            cluster_stop(&c, i);
+}
+
 /* Killed while it made the cluster, between libraft's term and its first entry: nothing was acknowledged, and the next
  * start makes it. */
 static void half_made_cluster_is_made(void **state)
@@ -152,6 +183,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(far_behind_copies_the_state, begin, end),
         cmocka_unit_test_setup_teardown(all_killed_at_once, begin, end),
         cmocka_unit_test_setup_teardown(damaged_log_refuses_to_start, begin, end),
+        cmocka_unit_test_setup_teardown(log_put_back_is_found_by_the_leader, begin, end),
         cmocka_unit_test_setup_teardown(half_made_cluster_is_made, begin, end),
     };
     const char *only = getenv("TEST_ONLY");
