@@ -229,7 +229,8 @@ static void record_propose(struct member_wait *w)
 struct search {
     struct member_wait *w;
     uint64_t id, id_max;
-    bool invited, address_used, self_known;
+    bool invited, self_known;
+    struct slice address_user; /* the name of who has the address; of the view */
 };
 
 static bool search_one(void *arg, const struct store_member *m)
@@ -239,7 +240,7 @@ static bool search_one(void *arg, const struct store_member *m)
         s->id = m->id;
         s->invited = m->instance == 0;
     } else if (*s->w->address && slice_eq(m->address, slice_str(s->w->address))) {
-        s->address_used = true;
+        s->address_user = m->name;
     }
     s->self_known = s->self_known || m->id == s->w->r->identity.node_id;
     if (m->id > s->id_max)
@@ -261,14 +262,22 @@ static uint64_t id_last(struct member_wait *w, struct store_view *v, const struc
     return last;
 }
 
+/* Also somebody invited who never came, by a request whose answer was lost: who asks must learn its name. */
+static void address_refuse(struct member_wait *w, struct slice name)
+{
+    char text[TEXT_MAX + 1];
+    snprintf(text, sizeof text, "member %.*s has that address: remove it first", (int)name.n, (const char *)name.p);
+    finish(w, ERR_EXISTS, text, NULL);
+}
+
 static void invite(struct member_wait *w, const struct search *s)
 {
     if (!*w->name || !strchr(w->address, ':')) {
         finish(w, ERR_INVALID, "a name and an address host:port are needed", NULL);
     } else if (s->id != 0 && !s->invited) {
         finish(w, ERR_EXISTS, "a member of that name is there", NULL);
-    } else if (s->address_used) {
-        finish(w, ERR_EXISTS, "another member has that address", NULL);
+    } else if (s->address_user.n > 0) {
+        address_refuse(w, s->address_user);
     } else if (!s->self_known) {
         finish(w, ERR_UNAVAILABLE, "the cluster is still starting", NULL);
     } else if (w->r->n_peers + 1 >= REPLICATION_MEMBERS_MAX && s->id == 0) {

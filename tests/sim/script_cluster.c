@@ -122,6 +122,39 @@ static void name_next(struct sim_node *n)
     snprintf(n->name, sizeof n->name, "n%u-%u", sim_host_index(n->host), ++n->generation);
 }
 
+struct holder {
+    char address[64], name[64];
+};
+
+static bool holder_seen(void *arg, const struct store_member *m)
+{
+    struct holder *h = arg;
+    if (slice_eq(m->address, slice_str(h->address)))
+        snprintf(h->name, sizeof h->name, "%.*s", (int)m->name.n, (const char *)m->name.p);
+    return !*h->name;
+}
+
+static int holder_find(struct sim_node *n, void *arg)
+{
+    struct store_view *v;
+    if (n->state != NODE_UP || store_view_open(n->store, &v) != 0)
+        return ERR_UNAVAILABLE;
+    store_member_each(v, holder_seen, arg);
+    store_view_close(&v);
+    return 0;
+}
+
+/* An invitation whose answer was lost may take effect after its name was found to be nobody's: the list of members
+ * shows it, and the operator removes it. */
+static void address_clear(struct sim_node *n)
+{
+    struct sim_node *at = node_any(NODE_UP);
+    struct holder *h = mem_zalloc(sizeof *h); /* left behind when its host dies */
+    memcpy(h->address, n->address, sizeof h->address);
+    if (at && node_call(at, holder_find, h, SIM_S) == 0 && *h->name && strcmp(h->name, n->name) != 0)
+        node_member(at, MEMBER_REMOVE, h->name, NULL, 0, false, NULL);
+}
+
 bool cluster_replace(struct sim_node *n)
 {
     struct sim_node *at = node_any(NODE_UP);
@@ -134,6 +167,8 @@ bool cluster_replace(struct sim_node *n)
     node_wipe(n);
     name_next(n);
     for (unsigned tries = 0; tries < 20; tries++) {
+        if (tries > 0)
+            address_clear(n);
         if (cluster_join(n))
             return true;
         sim_sleep(500 * SIM_MS);
