@@ -195,8 +195,6 @@ static void tick(uv_timer_t *t)
     struct replication_now now;
     replication_now(q->services->replication, &now);
     now_take(q, &now);
-    delivery_contact_note(q, &now);
-    q->tick_ms = clock_steady_ms();
     if (atomic_load(&q->draining))
         drain_begin(q);
     marks_flush(q);

@@ -158,14 +158,18 @@ static bool delivery_load(struct delivery *d)
     return ours && d->mail.n > 0;
 }
 
+/* Leases end by the cluster's time; this node's clock may be behind that. */
 static bool lease_is_ours(struct delivery *d)
 {
     struct store_view *v;
     struct store_queue_leg l;
+    struct store_position p;
+    int64_t now = clock_wall_ms();
     if (store_view_open(d->q->services->store, &v))
         return false;
+    store_position(d->q->services->store, &p);
     bool ours = store_queue_leg(v, d->item, d->leg, &l) == 0 && is_ours(d->q, &l) && l.attempts == d->attempt &&
-                l.until_ms > clock_wall_ms();
+                l.until_ms > (now > p.time_ms ? now : p.time_ms);
     store_view_close(&v);
     return ours;
 }
@@ -186,6 +190,7 @@ void delivery_begin(struct delivery *d)
         return;
     }
     d->state = DELIVERY_TARGET;
+    queue_in_touch(d->q); /* asked for early, it is there when it is wanted */
     target_start(d);
 }
 
@@ -275,24 +280,6 @@ void delivery_conn_failed(struct delivery *d, enum queue_conn_trouble t, const s
 
 /* ---- the last moment ---- */
 
-/* After a silence what is heard first may be old: it lay in a socket while we were cut off, or stopped. */
-void delivery_contact_note(struct queue *q, const struct replication_now *now)
-{
-    int64_t at = clock_steady_ms();
-    if (now->contact_ms - q->contact_ms > QUEUE_CONTACT_MS || at - q->tick_ms > QUEUE_CONTACT_MS)
-        q->trust_ms = at + QUEUE_TRUST_MS;
-    q->contact_ms = now->contact_ms;
-}
-
-static bool in_touch(struct queue *q)
-{
-    struct replication_now now;
-    replication_now(q->services->replication, &now);
-    delivery_contact_note(q, &now);
-    int64_t at = clock_steady_ms();
-    return at >= q->trust_ms && now.contact_ms > 0 && at - now.contact_ms <= QUEUE_CONTACT_MS;
-}
-
 static void withhold(struct delivery *d, const char *why)
 {
     d->withheld = true;
@@ -304,7 +291,7 @@ static void withhold(struct delivery *d, const char *why)
  * delivered twice. */
 static bool confirm_try(struct delivery *d)
 {
-    if (!in_touch(d->q)) {
+    if (!queue_in_touch(d->q)) {
         if (clock_steady_ms() < d->confirm_until_ms)
             return false;
         withhold(d, "no touch with the cluster");
@@ -320,7 +307,7 @@ static bool confirm_try(struct delivery *d)
 void delivery_confirm(struct delivery *d)
 {
     d->state = DELIVERY_CONFIRM;
-    d->confirm_until_ms = clock_steady_ms() + QUEUE_CONTACT_WAIT_MS;
+    d->confirm_until_ms = clock_steady_ms() + QUEUE_TOUCH_WAIT_MS;
     if (!confirm_try(d))
         list_append(&d->q->confirming, &d->place);
 }

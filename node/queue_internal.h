@@ -6,6 +6,7 @@
  *   queue_void.c      leases of dead nodes, of earlier boots, run out ones; leases nobody here knows of
  *   queue_class.c     which delivery begins next: none of the next hops takes all slots
  *   queue_delivery.c  one leg: from its lease to its outcome
+ *   queue_touch.c     touch with the cluster, before a mail goes out
  *   queue_target.c    where it goes: route, MX, addresses, one after another
  *   queue_pool.c      connections kept for the next mail, hosts that do not answer
  *   queue_body.c      its message, from the blob log or a peer
@@ -33,12 +34,11 @@ enum {
     QUEUE_TICK_MS = 100,
     QUEUE_DRAIN_MS = 10000,            /* for what is under way when the node stops */
     QUEUE_DRAIN_OUTCOME_MS = 5000,     /* and then for its outcomes */
-    QUEUE_CONTACT_MS = 700,            /* a node that lost touch with the cluster for longer does not deliver */
-    QUEUE_CONTACT_WAIT_MS = 3000,      /* it waits that long for touch */
+    QUEUE_TOUCH_MS = 700,              /* touch counts for so long: less than makes a silent member dead */
+    QUEUE_TOUCH_WAIT_MS = 3000,        /* a delivery waits that long for touch */
     QUEUE_ATTEMPT_MS = 25 * 60 * 1000, /* of a delivery from its begin: well within its lease */
     QUEUE_ADDRESSES_MAX = 5,           /* tried in one attempt */
     QUEUE_LEASE_SLACK_MS = 60000,
-    QUEUE_TRUST_MS = 500, /* after a silence, before the cluster is taken to be there again */
     QUEUE_IDLE_MS = 10000,
     QUEUE_MAILS_MAX = 100,            /* over one connection */
     QUEUE_BODIES_MAX = 128 << 20,     /* bytes of bodies in memory; one more body may be above it */
@@ -189,8 +189,12 @@ struct queue {
     struct task wake_task;
     _Atomic bool wake_posted, draining, flush, stop_wanted;
     bool drain_begun, stopped, dispatching;
-    int64_t drain_ms, tick_ms, contact_ms, trust_ms; /* steady clock; contact_ms: as replication said last */
-    unsigned jobs, ticks;                            /* jobs: asynchronous work that must come home before the end */
+    int64_t drain_ms;     /* steady clock */
+    unsigned jobs, ticks; /* jobs: asynchronous work that must come home before the end */
+
+    struct read_barrier touch; /* while `touching` */
+    bool touching;
+    int64_t touch_asked_ms, touch_ms; /* steady: of the last one, of the last one that came through */
 
     /* reservations: any thread */
     _Atomic unsigned used;                  /* legs leased to this node, or about to be */
@@ -224,7 +228,9 @@ struct queue {
     unsigned lease_n;
     struct lease_want *lease_wants;
     int64_t void_next_ms, sweep_next_ms, run_out_next_ms;
-    bool own_clear; /* no leases of earlier boots, as far as was seen */
+    uint64_t stranger;   /* holds leases and is no member (any more) */
+    int64_t stranger_ms; /* steady, seen first */
+    bool own_clear;      /* no leases of earlier boots, as far as was seen */
     unsigned unknown_n;
     struct {
         uint64_t item;
@@ -281,13 +287,17 @@ void delivery_connected(struct delivery *d, bool reused);
 void delivery_conn_failed(struct delivery *d, enum queue_conn_trouble t, const struct smtp_outcome *o);
 void delivery_confirm(struct delivery *d);
 void delivery_confirm_tick(struct queue *q);
-void delivery_contact_note(struct queue *q, const struct replication_now *now);
 bool delivery_overdue_cut(struct delivery *d);
 void delivery_done(struct delivery *d, bool again);
 void delivery_body_room(struct queue *q);
 void delivery_giveback(struct delivery *d); /* untried */
 void delivery_cut(struct delivery *d);      /* the node stops */
 void delivery_free(struct delivery *d);
+
+/* queue_touch.c */
+/* Views opened now show this node's leases as they are, or were QUEUE_TOUCH_MS ago. False: not known; it is asked for,
+ * and delivery_confirm_tick called when the answer is there. */
+bool queue_in_touch(struct queue *q);
 
 /* queue_target.c */
 void target_start(struct delivery *d);

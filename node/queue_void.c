@@ -11,7 +11,8 @@ enum {
     SWEEP_MS = 10000,
     RUN_OUT_MS = 15000, /* leases are looked at this often */
     RETRY_MS = 200,
-    SLACK_MS = 5000, /* clocks differ: the holder stops well before its lease ends */
+    SLACK_MS = 5000,    /* clocks differ: the holder stops well before its lease ends */
+    STRANGER_MS = 2000, /* a removed member may not know it, and delivers until its touch is over */
     UNKNOWN_MAX = QUEUE_UNKNOWN_MAX,
 };
 
@@ -134,8 +135,16 @@ static void leases_check(struct queue *q, struct store_view *v)
         return;
     }
     store_queue_lease_each(v, 0, stranger, &s);
-    if (s.node)
+    if (s.node == 0)
+        return;
+    int64_t at = clock_steady_ms();
+    if (s.node != q->stranger)
+        q->stranger_ms = at;
+    q->stranger = s.node;
+    if (at - q->stranger_ms >= STRANGER_MS)
         void_send(q, s.node, 0);
+    else
+        q->run_out_next_ms = q->stranger_ms + STRANGER_MS;
 }
 
 /* ---- leases of ours that nobody here knows of ---- */

@@ -1,5 +1,5 @@
-/* Who is in touch. A node that has not been in touch with a majority for a while must not count on what it was told
- * earlier (a lease of the queue); and a leader says whose leases are void, as their holder is dead.
+/* Who is dead: a leader says whose leases of the queue are void. (Whether a node may count on its own leases, it asks
+ * by a read.)
  *
  * Silence is judged only by a leader that hears a majority itself, and that was awake all the time: one that was paused
  * would take everybody for dead. */
@@ -18,12 +18,10 @@ void contact_heard(struct replication *r, struct peer *p)
     p->refused_ms = 0;
 }
 
-/* What the leader sends a follower: entries, heartbeats. */
 void contact_raft_heard(struct replication *r, struct peer *p)
 {
+    (void)r;
     p->raft_ms = clock_steady_ms();
-    if (!core_is_leader(r) && core_leader(r) == p->id)
-        r->leader_heard_ms = p->raft_ms;
 }
 
 void contact_refused(struct replication *r, struct peer *p)
@@ -70,21 +68,19 @@ static bool dead(struct replication *r, const struct peer *p, int64_t now)
 
 void contact_tick(struct replication *r, int64_t now)
 {
-    int64_t patience = (int64_t)r->c.dead_after_ms / 2, heard = r->leader_heard_ms;
+    int64_t patience = (int64_t)r->c.dead_after_ms / 2;
     uint64_t ids[REPLICATION_MEMBERS_MAX];
     unsigned n = 0;
     if (now - r->contact_tick_ms > patience)
         r->judging_ms = now;
     r->contact_tick_ms = now;
     if (core_is_leader(r)) {
-        heard = majority_heard(r, now);
+        int64_t heard = majority_heard(r, now);
         for (unsigned i = 0; now - heard <= patience && i < r->n_peers; i++)
             if (dead(r, r->peers[i], now))
                 ids[n++] = r->peers[i]->id;
     }
     pthread_mutex_lock(&r->now_lock);
-    if (heard > r->now.contact_ms)
-        r->now.contact_ms = heard;
     r->now.dead_n = n;
     memcpy(r->now.dead, ids, n * sizeof *ids);
     pthread_mutex_unlock(&r->now_lock);

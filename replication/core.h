@@ -10,7 +10,7 @@
  *   membership.c     changes of members and roles, as leader
  *   membership_request.c   what operators ask for
  *   cluster_time.c   clocks that differ
- *   contact.c        who is in touch, and who is dead
+ *   contact.c        who is dead
  *   core_acked.c     what followers acknowledged, so that one that lost it learns of it
  *   status.c         what others may know */
 #ifndef REPLICATION_CORE_H
@@ -221,8 +221,7 @@ struct replication {
     uint64_t status_serial;
 
     /* contact.c, steady clock */
-    int64_t leader_heard_ms; /* as follower */
-    int64_t judging_ms;      /* as leader: since when silence counts */
+    int64_t judging_ms; /* as leader: since when silence counts */
     int64_t contact_tick_ms;
 
     int64_t clock_logged_ms, clock_complain_ms; /* cluster_time.c */

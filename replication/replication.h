@@ -164,10 +164,7 @@ struct replication_now {
     uint64_t id, cluster_id, leader, term, commit, applied, missing;
     uint64_t proposals, entries, forwards, elections, read_barriers, transfers, oldest_write_ms;
     int role;
-    int refused; /* why the members do not let this node in (a used or expired join token …); 0: nobody said so */
-    /* Steady clock: when this node last knew itself in touch with a working majority. As leader: when a majority of the
-     * voters had been heard from; else: when the leader was. 0: never. */
-    int64_t contact_ms;
+    int refused;   /* why the members do not let this node in (a used or expired join token …); 0: nobody said so */
     uint64_t boot; /* the number of this start: higher than those before */
     /* As leader, and in touch itself: members not heard from for dead_after_ms, or whose address refuses connections.
      */

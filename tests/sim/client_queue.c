@@ -5,7 +5,17 @@
 
 #include "node/base/clock.h"
 
-enum { DESTINATIONS = 3, WANTS_MAX = 3, LEASE_MS = 20000, LEASES_MAX = 8, PLACES_MAX = 4, IDLE_MS = 800 };
+enum {
+    DESTINATIONS = 3,
+    WANTS_MAX = 3,
+    LEASE_MS = 20000,
+    LEASES_MAX = 8,
+    PLACES_MAX = 4,
+    IDLE_MS = 800,
+    /* As node/queue_internal.h and node/queue_void.c have them. */
+    TOUCH_MS = 700,
+    STRANGER_MS = 2000,
+};
 
 static uint64_t recipient_serial;
 
@@ -128,6 +138,8 @@ static void leases_void(struct client *c, uint64_t node, uint64_t boot)
 struct held {
     struct store_view *v;
     uint64_t node, boot, gone; /* gone: a holder that is no member */
+    uint64_t dead;             /* a holder that this node, as leader, knows to be */
+    struct replication_now now;
     bool old, over;
     int64_t now_ms;
     unsigned n;
@@ -148,6 +160,9 @@ static bool lease_seen(void *arg, uint64_t node, uint64_t boot, int64_t until_ms
         h->at[h->n++].leg = leg;
     } else if (node != h->node && store_member_get(h->v, node, &m) != 0)
         h->gone = node;
+    for (unsigned i = 0; i < h->now.dead_n; i++)
+        if (h->now.dead[i] == node)
+            h->dead = node;
     h->over = h->over || until_ms + LEASE_MS / 2 < h->now_ms;
     return true;
 }
@@ -234,6 +249,9 @@ struct runner {
         struct outcome *untold; /* no answer yet: told again */
     } * tried;
     unsigned n, cap;
+    int64_t touch_ms; /* steady: when the last read was asked for that came through */
+    uint64_t stranger;
+    int64_t stranger_ms;
 };
 
 static bool was_tried(const struct runner *r, const struct store_queue_leg *l)
@@ -305,13 +323,32 @@ static struct outcome *outcome_new(struct client *c, const struct store_queue_le
     return o;
 }
 
+static bool touch_is_recent(const struct runner *r)
+{
+    return r->touch_ms > 0 && clock_steady_ms() - r->touch_ms <= TOUCH_MS;
+}
+
+/* As node/queue_touch.c: only a read tells that the view shows whose a lease is. */
+static bool in_touch(struct client *c, struct runner *r)
+{
+    int64_t asked = clock_steady_ms();
+    if (r->touch_ms > 0 && asked - r->touch_ms <= TOUCH_MS / 2)
+        return true;
+    if (client_read(c) == 0)
+        r->touch_ms = asked;
+    return touch_is_recent(r);
+}
+
 static void leg_deliver(struct client *c, struct runner *r, const struct held *h, unsigned i)
 {
     struct tries t = {.n = 0};
-    if (!leg_read(c, h, i, &t) || was_tried(r, &t.leg))
+    if (!in_touch(c, r) || !leg_read(c, h, i, &t) || was_tried(r, &t.leg))
         return;
     struct outcome *o = outcome_new(c, &t.leg);
     unsigned at = (unsigned)(tried_add(r, &t.leg) - r->tried);
+    int64_t now = lease_until(c) - LEASE_MS;
+    if (!touch_is_recent(r) || t.leg.until_ms <= now) /* its machine stood still, or it came to this too late */
+        o->leg.untried = true;
     for (unsigned k = 0; !o->leg.untried && k < t.n; k++)
         recipient_try(o, &t.leg, k, slice_str(t.addresses[k]));
     sim_sleep((int64_t)sim_below(30) * SIM_MS); /* between the host's 250 and our commit */
@@ -327,22 +364,33 @@ static void outcomes_again(struct client *c, struct runner *r)
     }
 }
 
+/* A removed member may not know it, and delivers until its touch is over. */
+static bool stranger_is_over(struct runner *r, uint64_t node)
+{
+    int64_t now = clock_steady_ms();
+    if (node != r->stranger)
+        r->stranger_ms = now;
+    r->stranger = node;
+    return now - r->stranger_ms >= STRANGER_MS;
+}
+
 static void queue_act(struct client *c, struct runner *r)
 {
-    struct replication_now now;
     struct held h = {.now_ms = lease_until(c) - LEASE_MS};
     outcomes_again(c, r);
     lease(c);
     if (c->node->state != NODE_UP || store_view_open(c->node->store, &h.v) != 0)
         return;
-    replication_now(c->node->r, &now);
-    h.node = now.id;
-    h.boot = now.boot;
+    replication_now(c->node->r, &h.now);
+    h.node = h.now.id;
+    h.boot = h.now.boot;
     store_queue_lease_each(h.v, 0, lease_seen, &h);
     store_view_close(&h.v);
     if (h.old)
         leases_void(c, h.node, h.boot);
-    if (h.gone)
+    if (h.dead)
+        leases_void(c, h.dead, 0);
+    if (h.gone && stranger_is_over(r, h.gone))
         leases_void(c, h.gone, 0);
     if (h.over)
         leases_void(c, 0, 0);

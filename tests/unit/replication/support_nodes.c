@@ -310,12 +310,11 @@ static void now(void)
     replication_now(node.r, &n);
     dprintf(node.fd,
             "leader=%d has_leader=%d syncing=%d full=%d id=%llu lead=%llu term=%llu applied=%llu missing=%llu role=%d "
-            "proposals=%llu entries=%llu transfers=%llu refused=%d contact_age=%lld boot=%llu dead=%u dead_id=%llu\n",
+            "proposals=%llu entries=%llu transfers=%llu refused=%d boot=%llu dead=%u dead_id=%llu\n",
             n.is_leader, n.has_leader, n.syncing, n.disk_full, (unsigned long long)n.id, (unsigned long long)n.leader,
             (unsigned long long)n.term, (unsigned long long)n.applied, (unsigned long long)n.missing, n.role,
-            (unsigned long long)n.proposals, (unsigned long long)n.entries, (unsigned long long)n.transfers,
-            -n.refused, (long long)(clock_steady_ms() - n.contact_ms), (unsigned long long)n.boot, n.dead_n,
-            (unsigned long long)(n.dead_n ? n.dead[0] : 0));
+            (unsigned long long)n.proposals, (unsigned long long)n.entries, (unsigned long long)n.transfers, -n.refused,
+            (unsigned long long)n.boot, n.dead_n, (unsigned long long)(n.dead_n ? n.dead[0] : 0));
 }
 
 static void read_wait(int ms)
