@@ -43,12 +43,17 @@ int descriptor_decode(struct slice in, uint64_t *index_r, struct store_position 
  * libraft may ask between applying a configuration and noting that it is committed, when it applies two in one go, as
  * after a start. Its snapshot would have the older one: the node's next life takes the newer one for uncommitted and,
  * as leader, refuses every change; once the log is cut off behind the entry it goes back to the old membership. An
- * error makes libraft ask again at its next step. */
+ * error makes libraft ask again at its next step.
+ *
+ * Nor while the state is being copied: the snapshot would wait for the copy, the copy until the log has reached it, and
+ * a log that others have cut off grows by their snapshot alone, which is dropped while one of our own is taken. */
 int core_fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
 {
     struct replication *r = fsm->data;
     uint64_t noted = r->raft.configuration_uncommitted_index;
     if (noted != 0 && noted <= raft_commit_index(&r->raft))
+        return RAFT_BUSY;
+    if (r->syncing)
         return RAFT_BUSY;
     *bufs = raft_malloc(sizeof **bufs);
     ENSURE(*bufs);
