@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* Messages are fetched so many UIDs at a time: a machine that is busy takes its time for each. */
-enum { TIMEOUT_MS = 60000, TRIES = 5, FETCH_UIDS = 500 };
+enum { TIMEOUT_MS = 60000, TRIES = 5, FETCH_UIDS = 500, HEAD_MAX = 1500 };
 
 static void mailbox_add(struct dump *d, const char *name)
 {
@@ -56,6 +56,14 @@ static const char *response_take(const char *p, const char *end, struct text *wo
     return p;
 }
 
+static void foreign_note(struct dump_message *m, const char *bytes, size_t n)
+{
+    struct text head = {0};
+    m->group[0] = 0;
+    text_append(&head, bytes, n < HEAD_MAX ? n : HEAD_MAX);
+    m->head = head.p;
+}
+
 static void fetch_parse(struct dump *d, const char *mailbox, const struct text *reply)
 {
     struct text words = {0};
@@ -74,7 +82,7 @@ static void fetch_parse(struct dump *d, const char *mailbox, const struct text *
         *m = (struct dump_message){.uid = imap_number(words.p, "UID")};
         snprintf(m->mailbox, sizeof m->mailbox, "%s", mailbox);
         if (!message_parse(literal, n, m->group, &m->id))
-            m->group[0] = 0;
+            foreign_note(m, literal, n);
     }
     text_free(&words);
 }
@@ -140,6 +148,8 @@ bool dump_make(struct dump *d, unsigned node, const char *user)
 
 void dump_free(struct dump *d)
 {
+    for (size_t i = 0; i < d->n; i++)
+        free(d->messages[i].head);
     free(d->messages);
     free(d->mailboxes);
     text_free(&d->told);

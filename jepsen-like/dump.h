@@ -9,6 +9,7 @@ struct dump_message {
     char mailbox[64];
     uint64_t uid, id;
     char group[MESSAGE_GROUP_MAX]; /* empty: damaged, or none of ours */
+    char *head;                    /* then: how it begins, else NULL */
 };
 
 struct dump {

@@ -29,7 +29,7 @@ static struct op deliver(uint64_t start, uint64_t end, enum outcome outcome, uin
 
 static struct dump_message stored(uint64_t uid, uint64_t id)
 {
-    return (struct dump_message){"INBOX", uid, id, "set"};
+    return (struct dump_message){"INBOX", uid, id, "set", NULL};
 }
 
 #define RUN_SET(ops, messages)                                                                                         \
@@ -185,7 +185,7 @@ static struct verdict run_queue(struct op op, const struct sink_arrival *arrival
 static void queue_good(void **state)
 {
     struct sink_arrival there = {.id = 7, .at = 10, .told = 11, .whole = true};
-    struct dump_message here = {"INBOX", 1, 7, "que"};
+    struct dump_message here = {"INBOX", 1, 7, "que", NULL};
     struct verdict v = run_queue(submit(OUTCOME_OK, 7, true), &there, 1, &here, 1);
     (void)state;
     assert_int_equal(v.lost + v.dup + v.nonlinearizable, 0);
@@ -222,7 +222,7 @@ static void queue_twice(void **state)
 static void queue_half(void **state)
 {
     struct sink_arrival there = {.id = 7, .at = 10, .told = 11, .whole = true};
-    struct dump_message here[] = {{"INBOX", 1, 7, "que"}, {"INBOX", 2, 7, "que"}};
+    struct dump_message here[] = {{"INBOX", 1, 7, "que", NULL}, {"INBOX", 2, 7, "que", NULL}};
     (void)state;
     assert_int_equal(run_queue(submit(OUTCOME_INFO, 7, true), &there, 1, NULL, 0).nonlinearizable, 1);
     assert_int_equal(run_queue(submit(OUTCOME_OK, 7, true), &there, 1, NULL, 0).lost, 1);
