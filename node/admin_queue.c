@@ -336,7 +336,7 @@ static void stats_now(struct admin_call *c)
                                         d->first_due_ms == INT64_MAX ? json_null() : json_integer(d->first_due_ms)));
     }
     store_view_close(&v);
-    int64_t age = t.oldest_ms ? clock_wall_ms() - t.oldest_ms : 0;
+    int64_t age = t.oldest_ms ? replication_clock_ms(node_services(c->node)->replication) - t.oldest_ms : 0;
     admin_ok(c, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "messages", queue_json_number(t.items),
                           "recipients", queue_json_number(t.recipients), "bytes", queue_json_number(t.bytes), "waiting",
                           queue_json_number(t.waiting), "delivering", queue_json_number(t.leased), "held",

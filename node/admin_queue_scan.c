@@ -203,7 +203,7 @@ static int filter_take(struct admin_call *c, struct queue_scan *s)
         return ERR_INVALID;
     }
     if (older.n)
-        f->received_before = clock_wall_ms() - age;
+        f->received_before = replication_clock_ms(node_services(c->node)->replication) - age;
     return ids_take(c, s);
 }
 

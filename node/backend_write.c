@@ -105,7 +105,7 @@ static struct Merlion__Enqueue *flow_enqueue(struct write_flow *f, struct arena 
     struct slice *destinations = arena_alloc(a, e->n_legs * sizeof *destinations);
     for (size_t i = 0; i < e->n_legs; i++)
         destinations[i] = slice_str(e->legs[i]->destination);
-    e->expires_ms = clock_wall_ms() + queue_lifetime_ms(s->queue);
+    e->expires_ms = replication_clock_ms(s->replication) + queue_lifetime_ms(s->queue);
     f->reservation = queue_reserve(s->queue, destinations, (unsigned)e->n_legs);
     if (f->reservation)
         command_lease_set(a, e, f->reservation->node, f->reservation->boot, f->reservation->until_ms);

@@ -115,7 +115,7 @@ static void slow_tick(struct queue *q)
     if (store_view_open(q->services->store, &v))
         return;
     queue_settings_refresh(q, v);
-    queue_metrics_refresh(q, v, clock_wall_ms());
+    queue_metrics_refresh(q, v, queue_clock_ms(q));
     store_view_close(&v);
 }
 

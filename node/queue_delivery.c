@@ -158,13 +158,13 @@ static bool delivery_load(struct delivery *d)
     return ours && d->mail.n > 0;
 }
 
-/* Leases end by the cluster's time; this node's clock may be behind that. */
+/* Leases end by the state's time; the clock may be behind that. */
 static bool lease_is_ours(struct delivery *d)
 {
     struct store_view *v;
     struct store_queue_leg l;
     struct store_position p;
-    int64_t now = clock_wall_ms();
+    int64_t now = queue_clock_ms(d->q);
     if (store_view_open(d->q->services->store, &v))
         return false;
     store_position(d->q->services->store, &p);
@@ -176,7 +176,7 @@ static bool lease_is_ours(struct delivery *d)
 
 void delivery_begin(struct delivery *d)
 {
-    d->begun_ms = clock_wall_ms();
+    d->begun_ms = queue_clock_ms(d->q);
     d->begun_steady_ms = clock_steady_ms();
     if (!delivery_load(d)) {
         delivery_free(d);

@@ -153,7 +153,6 @@ static void counted(struct delivery *d, const struct smtp_client_recipient *r, i
 void result_settle(struct delivery *d)
 {
     struct queue *q = d->q;
-    /* Not what the wall clock says now: it may have been set meanwhile. */
     int64_t now = d->begun_ms + clock_steady_ms() - d->begun_steady_ms;
     uint32_t random;
     random_bytes(&random, sizeof random);

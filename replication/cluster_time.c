@@ -155,10 +155,40 @@ static void complain(uint64_t member, int64_t ahead)
                   LOG_I("ahead_s", ahead / 1000));
 }
 
+static void offset_set(struct replication *r, int64_t cluster_ms)
+{
+    atomic_store(&r->clock_offset_ms, cluster_ms - clock_steady_ms());
+    atomic_store(&r->clock_known, true);
+}
+
+int64_t cluster_time_tell(struct replication *r)
+{
+    int64_t cluster;
+    return core_is_leader(r) && cluster_time_now(r, &cluster) && cluster > 0 ? cluster : 0;
+}
+
+void cluster_time_told(struct replication *r, struct slice payload)
+{
+    struct reader in = {.in = payload};
+    uint64_t cluster = read_u64(&in);
+    if (!in.failed && !core_is_leader(r) && cluster > 0 && cluster < INT64_MAX / 4)
+        offset_set(r, (int64_t)cluster);
+}
+
+int64_t replication_clock_ms(struct replication *r)
+{
+    if (!r || !atomic_load(&r->clock_known))
+        return clock_wall_ms();
+    return clock_steady_ms() + atomic_load(&r->clock_offset_ms);
+}
+
 void cluster_time_tick(struct replication *r, int64_t now)
 {
     int64_t cluster;
-    if (now < r->clock_complain_ms || !cluster_time_now(r, &cluster))
+    if (!cluster_time_now(r, &cluster))
+        return;
+    offset_set(r, cluster);
+    if (now < r->clock_complain_ms)
         return;
     r->clock_complain_ms = now + COMPLAIN_MS;
     complain(r->identity.node_id, clock_wall_ms() - cluster);

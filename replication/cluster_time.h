@@ -31,5 +31,9 @@ bool cluster_time_now(struct replication *r, int64_t *now_r);
 void cluster_time_check(struct replication *r, struct bytes **command);
 /* As leader, after the members' answers about their clocks. */
 void cluster_time_tick(struct replication *r, int64_t now);
+/* What the leader tells with its poll, so that every member knows the cluster's clock (replication_clock_ms): 0 when
+ * it does not know. Told: the rest of the payload, that may lack. */
+int64_t cluster_time_tell(struct replication *r);
+void cluster_time_told(struct replication *r, struct slice payload);
 
 #endif

@@ -225,6 +225,8 @@ struct replication {
     int64_t contact_tick_ms;
 
     int64_t clock_logged_ms, clock_complain_ms; /* cluster_time.c */
+    _Atomic int64_t clock_offset_ms;            /* the cluster's clock less our steady one, when it is known */
+    _Atomic bool clock_known;
 
     bool syncing, fetching;
     uint64_t sync_min;

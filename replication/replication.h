@@ -172,6 +172,10 @@ struct replication_now {
     uint64_t dead[REPLICATION_MEMBERS_MAX];
 };
 void replication_now(struct replication *r, struct replication_now *n_r);
+/* The cluster's clock: what the middle one of the members' shows, as the leader knows it and tells the others. Until it
+ * was heard of, or without replication (NULL): this node's own. For what must not go wrong with one node's clock, as
+ * how long a message has waited. Any thread. */
+int64_t replication_clock_ms(struct replication *r);
 /* Serves no new client; gives leadership away. */
 void replication_drain(struct replication *r);
 

@@ -1,12 +1,14 @@
 /* What others may know: a node's own state, a table of all members, and every replica's digest at one index.
  *
- * LINK_STATUS u64 term, u64 acknowledged (may lack; core_acked.c) -> u8 version (1), u8 flags, u64 id, applied, last,
+ * LINK_STATUS u64 term, u64 acknowledged (may lack; core_acked.c), i64 the cluster's clock, ms (may lack; 0: not known)
+ * -> u8 version (1), u8 flags, u64 id, applied, last,
  * missing, uptime ms, u32 + build version, u32 + state, i64 wall clock ms (may lack) LINK_DIGEST u64 index (0: the
  * leader puts a marker into the log first) -> u32 status, u64 index, u64 digest lo, hi A marker is an entry without
  * commands: every replica takes its digest there, so all are of the same index. */
 #include "replication/core.h"
 
 #include "node/base/clock.h"
+#include "replication/cluster_time.h"
 
 enum { STATUS_VERSION = 1, STATUS_MS = 2000, DIGEST_MS = 10000, ASK_SLACK_MS = 50 };
 enum { FLAG_LEADER = 1, FLAG_SERVING = 2, FLAG_SYNCING = 4, FLAG_FULL = 8, FLAG_DRAINING = 16 };
@@ -98,6 +100,7 @@ void status_asked(struct replication *r, struct origin o, struct slice payload)
 {
     acked_check(r, payload);
     struct buf b = {0};
+    cluster_time_told(r, slice_from(payload, ACKED_BYTES));
     own_encode(r, &b);
     core_answer(r, o, buf_slice(&b), (struct slice){NULL, 0});
     buf_close(&b);
@@ -244,10 +247,14 @@ static bool peer_ask(struct replication *r, struct peer *p, uint64_t serial, uns
         return false;
     struct ask *a = mem_zalloc(sizeof *a);
     *a = (struct ask){r, serial, p->id};
-    uint8_t acked[ACKED_BYTES];
-    acked_encode(r, p, acked);
-    if (link_request(p->out, LINK_STATUS, slice_make(acked, sizeof acked), (struct slice){NULL, 0}, timeout_ms,
-                     peer_answered, a) != 0) {
+    struct buf payload = {0};
+    acked_encode(r, p, buf_reserve(&payload, ACKED_BYTES));
+    buf_commit(&payload, ACKED_BYTES);
+    buf_put_u64(&payload, (uint64_t)cluster_time_tell(r));
+    int rc =
+        link_request(p->out, LINK_STATUS, buf_slice(&payload), (struct slice){NULL, 0}, timeout_ms, peer_answered, a);
+    buf_close(&payload);
+    if (rc != 0) {
         mem_free(a);
         return false;
     }

@@ -342,8 +342,9 @@ static void state_time(void)
 {
     struct store_position p;
     store_position(node.store, &p);
-    dprintf(node.fd, "ok ahead_s=%lld format=%u\n", (long long)((p.time_ms - clock_wall_ms()) / 1000 + clock_ahead_s),
-            p.format);
+    int64_t right = clock_wall_ms() - clock_ahead_s * 1000;
+    dprintf(node.fd, "ok ahead_s=%lld cluster_s=%lld format=%u\n", (long long)((p.time_ms - right) / 1000),
+            (long long)((replication_clock_ms(node.r) - right) / 1000), p.format);
 }
 
 static void answer(int rc)
@@ -475,7 +476,8 @@ void nap(unsigned ms)
 
 static bool port_is_free(int port)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     bool is = fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof a) == 0;
