@@ -36,10 +36,10 @@ struct pair {
 void pair_open(struct pair *p); /* listens */
 void pair_dial(struct pair *p, SSL_CTX *ctx, const char *name);
 void pair_close(struct pair *p); /* closes what is open and checks that the loop is empty */
-/* Runs the loop until the condition holds; fails the test after 10 s. */
+/* Runs the loop until the condition holds; fails the test after 30 s. */
 #define pair_until(p, cond)                                                                                            \
     do {                                                                                                               \
-        uint64_t until_ = uv_hrtime() + 10000000000ULL;                                                                \
+        uint64_t until_ = uv_hrtime() + 30000000000ULL;                                                                \
         while (!(cond)) {                                                                                              \
             pair_turn(p);                                                                                              \
             if (uv_hrtime() > until_)                                                                                  \

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { TURNS_MS = 10000 };
+enum { TURNS_MS = 60000 };
 static const char tls_now[] = "tls", hang_up[] = "close", silence[] = "silence", until_dot[] = "dot";
 
 /* What the server waits for, and what it answers then. */

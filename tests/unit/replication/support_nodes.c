@@ -424,6 +424,7 @@ static void node_open(void)
                                     .snapshot_threshold = node.c->threshold,
                                     .snapshot_trailing = node.c->trailing,
                                     .replace_after_ms = node.c->replace_after_ms,
+                                    .dead_after_ms = node.c->dead_after_ms,
                                     .disk_reserve_bytes = node.c->reserve[node.i],
                                     .fatal = fatal_exit};
     task_queue_init(&home, home_signal, NULL);
@@ -651,7 +652,7 @@ bool node_until(struct test_cluster *c, int i, const char *ask, const char *name
 
 int cluster_leader(struct test_cluster *c)
 {
-    for (int64_t end = clock_steady_ms() + 15000; clock_steady_ms() < end; nap(30))
+    for (int64_t end = clock_steady_ms() + 30000; clock_steady_ms() < end; nap(30))
         for (int i = 0; i < TEST_NODES_MAX; i++)
             if (c->pid[i] && field(node_ask(c, i, "now"), "leader") == 1)
                 return i;
@@ -705,9 +706,9 @@ void cluster_grow(struct test_cluster *c, int n)
     for (int i = 1; i < n; i++) {
         cluster_join(c, i, 0);
         int k = 0;
-        while (field(node_ask(c, i, "now"), "role") != RAFT_ROLE_VOTER && k++ < 300)
+        while (field(node_ask(c, i, "now"), "role") != RAFT_ROLE_VOTER && k++ < 800)
             nap(50);
-        if (k >= 300)
+        if (k >= 800)
             fail_msg("node %d did not become a voter: %s", i, node_ask(c, i, "now"));
     }
 }
@@ -739,7 +740,7 @@ bool cluster_digests_equal(struct test_cluster *c, int by, int members)
     const char *a = "";
     int same = 0;
     /* A node that came back is dialled within a second. */
-    for (int i = 0; i < 30 && same == 0; i++, nap(100)) {
+    for (int i = 0; i < 100 && same == 0; i++, nap(100)) {
         a = node_ask(c, by, "digests");
         same = digests_compare(a, members);
     }

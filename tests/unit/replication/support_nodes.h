@@ -13,7 +13,7 @@ enum { TEST_NODES_MAX = 5 };
 struct test_cluster {
     char dir[64];
     int port; /* node i listens on port + 2 i, and one above */
-    unsigned threshold, trailing, replace_after_ms, election_ms;
+    unsigned threshold, trailing, replace_after_ms, election_ms, dead_after_ms;
     uint64_t reserve[TEST_NODES_MAX];      /* disk_reserve_bytes */
     unsigned format_max[TEST_NODES_MAX];   /* as an earlier build; 0: this one */
     int64_t clock_ahead_s[TEST_NODES_MAX]; /* of node i's wall clock, at its next start */

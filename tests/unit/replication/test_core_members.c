@@ -35,7 +35,7 @@ static int end(void **state)
 static void dead_voter_is_replaced(void **state)
 {
     (void)state;
-    c.replace_after_ms = 1500;
+    c.replace_after_ms = 3000;
     cluster_grow(&c, 3);
     cluster_join(&c, 3, 0);
     assert_string_equal(node_ask(&c, 3, "read"), "ok");
@@ -43,16 +43,16 @@ static void dead_voter_is_replaced(void **state)
     assert_int_equal(field(node_ask(&c, 3, "now"), "role"), 0); /* three voters are enough */
     int leader = cluster_leader(&c), dead = (leader + 1) % 3;
     cluster_kill(&c, dead);
-    for (int i = 0; i < 200 && field(node_ask(&c, 3, "now"), "role") != 1; i++)
+    for (int i = 0; i < 600 && field(node_ask(&c, 3, "now"), "role") != 1; i++)
         nap(50);
     assert_int_equal(field(node_ask(&c, 3, "now"), "role"), 1);
     /* The one that comes back is a standby; who leads by now joined while it was away, and is unknown to it. */
-    for (int i = 0; i < 20 && field(node_ask(&c, 3, "now"), "leader") != 1; i++, nap(100))
+    for (int i = 0; i < 100 && field(node_ask(&c, 3, "now"), "leader") != 1; i++, nap(100))
         node_ask(&c, leader, "transfer n3");
     assert_int_equal(field(node_ask(&c, 3, "now"), "leader"), 1);
     leader = 3;
     assert_true(cluster_start(&c, dead));
-    for (int i = 0; i < 200 && field(node_ask(&c, dead, "now"), "role") != 0; i++)
+    for (int i = 0; i < 600 && field(node_ask(&c, dead, "now"), "role") != 0; i++)
         nap(50);
     assert_int_equal(field(node_ask(&c, dead, "now"), "role"), 0);
     assert_string_equal(node_ask(&c, dead, "set from standby"), "ok");
@@ -70,7 +70,7 @@ static void removed_member_is_shut_out(void **state)
     snprintf(line, sizeof line, "remove n%d", gone);
     assert_true(strncmp(node_ask(&c, other, "remove nobody"), "error notfound", 14) == 0);
     assert_string_equal(node_ask(&c, other, "%s", line), "ok ");
-    for (int i = 0; i < 200 && field(node_ask(&c, leader, "status"), "n") != 2; i++)
+    for (int i = 0; i < 600 && field(node_ask(&c, leader, "status"), "n") != 2; i++)
         nap(50);
     assert_int_equal(field(node_ask(&c, leader, "status"), "n"), 2);
     cluster_kill(&c, gone);
@@ -121,9 +121,9 @@ static void used_token_is_refused_aloud(void **state)
         assert_int_equal(replication_join(dir, "n1", token, &e), 0);
     }
     assert_true(cluster_start(&c, 1));
-    assert_true(node_until(&c, 1, "now", "role", 1, 15000));
+    assert_true(node_until(&c, 1, "now", "role", 1, 30000));
     assert_true(cluster_start(&c, 2));
-    assert_true(node_until(&c, 2, "now", "refused", -ERR_CONFLICT, 5000));
+    assert_true(node_until(&c, 2, "now", "refused", -ERR_CONFLICT, 20000));
     assert_string_equal(node_ask(&c, 0, "set still works"), "ok");
     for (int i = 0; i < 3; i++)
         cluster_stop(&c, i);
@@ -139,9 +139,10 @@ static void full_disk_gives_leadership_away(void **state)
     assert_true(cluster_start(&c, leader));
     char line[32];
     snprintf(line, sizeof line, "transfer n%d", leader);
-    assert_true(node_until(&c, leader, "now", "full", 1, 5000));
+    assert_true(node_until(&c, leader, "now", "full", 1, 20000));
     node_ask(&c, (leader + 1) % 3, "%s", line);
-    nap(2500);
+    for (int i = 0; i < 200 && (cluster_leader(&c) == leader || i < 25); i++)
+        nap(100);
     assert_int_equal(field(node_ask(&c, leader, "now"), "leader"), 0);
     assert_string_equal(node_ask(&c, leader, "set small one"), "ok");
     for (int i = 0; i < 3; i++)

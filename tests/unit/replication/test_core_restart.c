@@ -44,7 +44,7 @@ static void far_behind_copies_the_state(void **state)
     assert_string_equal(node_ask(&c, away, "read"), "ok");
     assert_int_equal(field(node_ask(&c, away, "count"), "count"), field(node_ask(&c, leader, "count"), "count"));
     /* Bodies came along in the background. */
-    for (int i = 0; i < 200 && field(node_ask(&c, away, "now"), "missing") != 0; i++)
+    for (int i = 0; i < 600 && field(node_ask(&c, away, "now"), "missing") != 0; i++)
         nap(50);
     assert_int_equal(field(node_ask(&c, away, "now"), "missing"), 0);
     assert_string_equal(node_ask(&c, away, "scrub"), "ok");

@@ -265,10 +265,11 @@ static void oldest_write_is_watched(void **state)
     assert_int_equal(raft_guard_oldest_ms(&g), 0);
     append(1, 1, 1);
     usleep(30000);
+    int64_t second = clock_steady_ms();
     append(2, 1, 1);
-    assert_in_range(raft_guard_oldest_ms(&g), 25, 5000);
+    assert_true(raft_guard_oldest_ms(&g) >= 25);
     disk.append[0]->cb(disk.append[0], 0);
-    assert_in_range(raft_guard_oldest_ms(&g), 0, 24);
+    assert_true((int64_t)raft_guard_oldest_ms(&g) <= clock_steady_ms() - second);
     disk.append[1]->cb(disk.append[1], 0);
 }
 
