@@ -112,11 +112,11 @@ static json_t *item_json(const struct store_queue_item *i, struct show *s)
     char hash[2 * BODY_HASH_SIZE + 1];
     for (size_t n = 0; n < BODY_HASH_SIZE; n++)
         snprintf(hash + 2 * n, 3, "%02x", i->hash.b[n]);
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:b, s:o, s:o}", "id", queue_json_number(i->id), "session",
-                     queue_json_text(i->session), "sender", queue_json_text(i->sender), "size",
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:b, s:b, s:o, s:o}", "id", queue_json_number(i->id),
+                     "session", queue_json_text(i->session), "sender", queue_json_text(i->sender), "size",
                      queue_json_number(i->size - i->skip), "received_ms", json_integer(i->received_ms), "expires_ms",
-                     json_integer(i->expires_ms), "body", hash, "held", i->held, "legs", s->legs, "attempts",
-                     s->history.rows);
+                     json_integer(i->expires_ms), "body", hash, "held", i->held, "canceled", i->canceled, "legs",
+                     s->legs, "attempts", s->history.rows);
 }
 
 static void show_now(struct admin_call *c)

@@ -283,7 +283,7 @@ const struct admin_verb admin_verbs[] = {
      .summary = "List mail that waits to leave",
      .about =
          "One line for each message and destination, oldest first. STATE is waiting (until NEXT), delivering (by a "
-         "node) or held.",
+         "node) or held. What was canceled while it is being delivered is here until that ends.",
      .examples = "mailctl queue list\nmailctl queue list --domain example.com --older-than 4h\n"
                  "mailctl queue list --sender ann@example.org --limit 2000 --json\n",
      .args = {QUEUE_FILTERS,
@@ -313,7 +313,8 @@ const struct admin_verb admin_verbs[] = {
               {"size", "SIZE", ADMIN_BYTES},
               {"received_ms", "RECEIVED", ADMIN_TIME},
               {"expires_ms", "EXPIRES", ADMIN_TIME},
-              {"held", "HELD", ADMIN_TEXT}},
+              {"held", "HELD", ADMIN_TEXT},
+              {"canceled", "CANCELED", ADMIN_TEXT}},
      .rows = "attempts",
      .columns = {{"time_ms", "TIME", ADMIN_TIME},
                  {"recipients", "RECIPIENTS", ADMIN_JOINED},

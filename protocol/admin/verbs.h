@@ -47,7 +47,7 @@
  *                     limit, ids:[string]                            "received_ms","next_ms","size","sender","recipients",
  *                                                                    "reply","node"}],"shown","matched"}
  *   queue show        id*                                           {"id","session","sender","size","received_ms",
- *                                                                    "expires_ms","body","held","legs":[…],
+ *                                                                    "expires_ms","body","held","canceled","legs":[…],
  *                                                                    "attempts":[{"time_ms","attempt","recipients","node",
  *                                                                    "host","address","tls","outcome","reply"}]}
  *   queue stats       -                                             {"messages","recipients","bytes","waiting",

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import threading
 import time
 
 from support.cluster import check, wait_for
@@ -294,14 +295,17 @@ def operating(p):
         return json.loads(p.c.ctl("queue", *words, "--json").stdout)["messages"]
 
     def attempts():
-        return {str(r["id"]): r["attempts"] for r in p.listed()}
+        """Of what is not under way: an attempt counts from its beginning."""
+        return {str(r["id"]): r["attempts"] for r in p.listed() if r["state"] != "delivering"}
     check(control("hold", ids[0], ids[1]) == 2 and control("hold", ids[0]) == 0, "hold")
     check([str(r["id"]) for r in p.listed("--state", "held")] == ids[:2], "what is held is not listed as held")
     check(control("flush", "later.example") == 2, "flush tries what is held, or not what waits")
     wait_for(lambda: attempts() == {ids[0]: 1, ids[1]: 1, ids[2]: 2, ids[3]: 2}, 20, lambda: f"after flush: {attempts()}", every=0.2)
     check(control("release", ids[1]) == 1, "release")
     check(control("cancel", ids[2], "--yes") == 1, "cancel")
-    check(ids[2] not in attempts(), "what is canceled stays")
+    for node in p.cluster.nodes:  # what was acknowledged shows everywhere
+        rows = json.loads(node.ctl("queue", "list", "--json").stdout)["queue"]
+        check(ids[2] not in [str(r["id"]) for r in rows], f"what is canceled stays, {node.name} says: {rows}")
     # The host that was away is back: nobody waits until it is asked again on its own.
     p.set("queue.hosts", "\n".join(p.hosts) + "\ngone.example 127.0.0.1:9")
     p.send("gone1", "x@gone.example")
@@ -329,6 +333,37 @@ def operating(p):
     check("op2" not in p.later.by_name, "what was canceled arrives")
 
 
+def canceling(p):
+    """What is canceled in the middle of an attempt goes with its end, whichever it is, and is not tried again."""
+    answer, asked = threading.Event(), []
+
+    def think(address):
+        asked.append(address)
+        answer.wait(60)
+        return "451 4.7.1 later" if address.startswith("no") else None
+    host = Sink("pensive.example", behaviour=Behaviour(rcpt=think))
+    p.set("queue.hosts", "\n".join(p.hosts + [f"pensive.example 127.0.0.1:{host.port}"]))
+
+    def messages(*words):
+        return json.loads(p.c.ctl("queue", *words, "--json").stdout)["messages"]
+    for to in ("no@pensive.example", "yes@pensive.example"):
+        answer.clear()
+        p.send("amid-" + to[:2], to)
+        wait_for(lambda: to in asked, 30, lambda: f"not tried: {p.listed()}")
+        check(messages("cancel", "--recipient", to, "--yes") == 1, "cancel of what is being delivered")
+        item = p.shown(to)
+        check(item["canceled"] and item["legs"][0]["state"] == "delivering", f"canceled amid its attempt: {item}")
+        for verb in (["cancel", "--yes"], ["hold"], ["retry"]):
+            check(messages(*verb, "--recipient", to) == 0, f"{verb[0]} of what is canceled")
+        answer.set()
+        wait_for(lambda: not p.listed("--recipient", to), 30, lambda: f"what is canceled stays: {p.listed()}")
+        check(asked.count(to) == 1, f"what is canceled is tried again: {asked}")
+    check("amid-ye" in host.by_name and "amid-no" not in host.by_name, f"arrived: {host.names()}")
+    check(not [m for m in p.inbox(p.users[0]) if b"<amid-" in m], "a notice about what was canceled")
+    p.set("queue.hosts", "\n".join(p.hosts))
+    host.end()
+
+
 def draining(p):
     """A node that is drained, or stopped, gives back what it has not begun; nothing arrives twice."""
     slow = Sink("slow.example", behaviour=Behaviour(tarpit=0.3))
@@ -353,7 +388,7 @@ def draining(p):
 
 def run(t):
     p = Part(t)
-    for part in (senders, settings, routes, dns, notices, many, operating, draining):
+    for part in (senders, settings, routes, dns, notices, many, operating, canceling, draining):
         part(p)
         t.say(f"{part.__name__} as they should be")
     wait_for(lambda: not p.listed(), 20, lambda: f"left: {p.listed()}")
