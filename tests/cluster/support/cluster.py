@@ -218,6 +218,17 @@ class Cluster:
                         bad.append(f"{n.name}: {line}")
         return bad
 
+    def last_words(self, most=5, width=220):
+        """What the nodes logged last: warnings and errors before anything else. For a failure whose logs nobody can look at."""
+        out = []
+        for n in self.nodes:
+            lines = n.log_text().splitlines() if os.path.exists(n.log) else []
+            bad = [i for i, line in enumerate(lines) if not re.search(r" level=(info|debug) ", line)][-most:]
+            kept = sorted(set(bad + list(range(max(0, len(lines) - 2), len(lines)))))[-most:]
+            out.append(f"{n.name} ({'runs' if n.pid() else 'does not run'}):")
+            out += ["  " + lines[i][:width] for i in kept]
+        return out
+
     @staticmethod
     def end(directory):
         subprocess.run([os.path.join(TOP, "dev", "cluster"), "down", "--dir", directory], check=True)
