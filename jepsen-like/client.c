@@ -81,12 +81,21 @@ struct op client_begin(const struct client *c, enum op_kind kind, unsigned node,
         .process = c->process, .kind = (uint8_t)kind, .node = (uint8_t)node, .key = key, .start = now_ns()};
 }
 
+/* Whether the node was about to stop is the first thing to ask. */
+static void refusal_tell(const struct op *op)
+{
+    uint64_t stopped = node_stopped_at(op->node);
+    refusals_add("p%u n%u %s after %llu ms: %s (%lld ms after its last SIGTERM)", op->process, op->node,
+                 history_kind_name(op->kind), (unsigned long long)((op->end - op->start) / NS_PER_MS), refusal_reply(),
+                 stopped ? (long long)((op->end - stopped) / NS_PER_MS) : -1);
+}
+
 enum outcome client_end(struct op *op, enum outcome outcome)
 {
     op->end = now_ns();
     op->outcome = (uint8_t)outcome;
     if (refusal_take() && outcome == OUTCOME_FAIL)
-        refusals_add(op->process, op->node, history_kind_name(op->kind), (unsigned)((op->end - op->start) / NS_PER_MS));
+        refusal_tell(op);
     history_add(op);
     return outcome;
 }

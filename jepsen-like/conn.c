@@ -173,12 +173,19 @@ bool conn_idle(struct conn *c)
 /* ---- refusals ---- */
 
 static _Thread_local bool refused;
+static _Thread_local char reply_refused[200];
 static atomic_uint refusals;
 static atomic_bool refusals_told;
 
-void refusal_note(void)
+void refusal_note(const char *reply)
 {
     refused = true;
+    snprintf(reply_refused, sizeof reply_refused, "%.*s", (int)strcspn(reply, "\r\n"), reply);
+}
+
+const char *refusal_reply(void)
+{
+    return reply_refused;
 }
 
 bool refusal_take(void)
@@ -188,11 +195,16 @@ bool refusal_take(void)
     return was;
 }
 
-void refusals_add(unsigned process, unsigned node, const char *what, unsigned ms)
+void refusals_add(const char *format, ...)
 {
+    char line[500];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(line, sizeof line, format, ap);
+    va_end(ap);
     refusals++;
     if (refusals_told)
-        say("  refused: p%u n%u %s after %u ms", process, node, what, ms);
+        say("  refused: %s", line);
 }
 
 void refusals_say(bool on)

@@ -20,12 +20,13 @@ const char *outcome_name(enum outcome o);
 
 /* The server answered that it cannot do it now (SMTP 4xx but 421, IMAP NO [UNAVAILABLE], POP3 -ERR [SYS/TEMP]): the
  * calling thread's current operation is refused. refusal_take tells and forgets it. */
-void refusal_note(void);
+void refusal_note(const char *reply);
 bool refusal_take(void);
+const char *refusal_reply(void); /* of the one that was taken last */
 /* Operations of clients that were refused so far. Any thread. */
 unsigned refusals_count(void);
-void refusals_add(unsigned process, unsigned node, const char *what, unsigned ms);
-/* While it is on, each is said. */
+/* One more; said while that is on, with the words. */
+void refusals_add(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void refusals_say(bool on);
 
 /* Connects from the host that the thread is in to 10.77.0.HOST. Returns whether it did; else c is closed. */

@@ -65,7 +65,7 @@ static enum outcome reply_read(struct imap *i)
             i->reply.n = (size_t)start;
             i->reply.p[start] = 0;
             if (strncmp(i->last.p, "NO [UNAVAILABLE]", 16) == 0)
-                refusal_note();
+                refusal_note(i->last.p);
             return strncmp(i->last.p, "OK", 2) == 0 ? OUTCOME_OK : OUTCOME_FAIL;
         }
     }

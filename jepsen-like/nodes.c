@@ -22,6 +22,7 @@ struct node {
     pid_t pid; /* 0: does not run */
     bool wanted, refusal_expected, next;
     uint64_t start_at; /* it ended by itself and is started again then; 0: not */
+    _Atomic uint64_t stopped_at;
     char name[16];
     unsigned generation; /* how often it was made anew */
     char *dir, *conf, *socket, *disk, *data, *log, *shim_path;
@@ -170,7 +171,14 @@ void node_signal(unsigned node, int number)
     }
     if (!n->pid)
         return;
+    if (number == SIGTERM)
+        n->stopped_at = now_ns();
     kill(n->pid, number);
+}
+
+uint64_t node_stopped_at(unsigned node)
+{
+    return all.nodes[node].stopped_at;
 }
 
 void node_freeze(unsigned node)

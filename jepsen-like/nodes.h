@@ -30,6 +30,8 @@ unsigned nodes_voters(void); /* as many as the cluster shall have */
 void node_start(unsigned node);
 /* SIGKILL, SIGTERM, SIGSTOP, SIGCONT; nothing when it does not run. */
 void node_signal(unsigned node, int number);
+/* When it was asked to end (SIGTERM) last; 0: never. Any thread. */
+uint64_t node_stopped_at(unsigned node);
 /* Waits for the end of a node that got SIGKILL or SIGTERM; SIGKILL after timeout_ms. */
 void node_wait(unsigned node, unsigned timeout_ms);
 /* Stops it as it stands, in the middle of whatever it does; SIGKILL ends it. */

@@ -22,7 +22,7 @@ static enum outcome reply_read(struct pop3 *p, bool multi_line)
         return OUTCOME_INFO;
     text_append(&p->reply, "\n", 1);
     if (strncmp(p->reply.p, "-ERR [SYS/TEMP]", 15) == 0)
-        refusal_note();
+        refusal_note(p->reply.p);
     if (p->reply.p[0] != '+')
         return OUTCOME_FAIL;
     while (multi_line) {

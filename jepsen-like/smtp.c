@@ -27,7 +27,7 @@ static int reply_read(struct smtp *s)
         return 0;
     }
     if (s->line.p[0] == '4' && strncmp(s->line.p, "421", 3) != 0)
-        refusal_note();
+        refusal_note(s->line.p);
     return s->line.p[0] - '0';
 }
 
