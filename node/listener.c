@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { ACCEPT_BATCH = 64, RETRY_MS = 100, DRAIN_POLL_MS = 20, DRAIN_GRACE_MS = 5000 };
+enum { ACCEPT_BATCH = 64, BACKLOG_MAX = 4096, RETRY_MS = 100, DRAIN_POLL_MS = 20, DRAIN_GRACE_MS = 5000 };
 
 /* The listening socket and its handles, freed when both are closed. */
 struct acceptor {
@@ -202,6 +202,16 @@ static void acceptor_stop(struct listener *l)
     close(a->fd);
 }
 
+/* To their clients they are connected: closing the socket would break them. */
+static void backlog_take(struct listener *l)
+{
+    for (int fd, i = 0; l->acceptor && i < BACKLOG_MAX; i++) {
+        if ((fd = accept4(l->acceptor->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) < 0)
+            return;
+        hand_over(l, fd);
+    }
+}
+
 int listener_open(struct listeners *l, const struct listener_config *c, uint16_t *port_r, struct err_detail *e)
 {
     int fd;
@@ -285,11 +295,15 @@ static void drain_poll(uv_timer_t *t)
     }
 }
 
-void listeners_drain(struct listeners *l, unsigned deadline_ms, void (*done)(void *arg), void *arg)
+void listeners_drain(struct listeners *l, unsigned quiet_ms, unsigned deadline_ms, void (*done)(void *arg), void *arg)
 {
     ENSURE(!l->drain);
     LIST_EACH(it, tmp, &l->all)
-    acceptor_stop(container_of(it, struct listener, link));
+    {
+        backlog_take(container_of(it, struct listener, link));
+        acceptor_stop(container_of(it, struct listener, link));
+    }
+    atomic_store(&l->drain_quiet_ms, quiet_ms);
     atomic_store(&l->draining, true);
     tell_workers(l, false);
     struct drain *d = mem_zalloc(sizeof *d);

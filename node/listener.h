@@ -59,9 +59,10 @@ struct listeners_options {
 struct listeners *listeners_new(struct loop *loop, struct workers *workers, const struct listeners_options *o);
 /* Starts to accept. *port_r (may be NULL): the port taken. ERR_INVALID, ERR_DENIED, ERR_EXISTS (in use) with detail. */
 int listener_open(struct listeners *l, const struct listener_config *c, uint16_t *port_r, struct err_detail *e);
-/* Stops accepting, asks every session to end, cuts what is left after deadline_ms; then calls done, once, from the
- * loop. (Operations that outlast even that by 5 s are not waited for.) */
-void listeners_drain(struct listeners *l, unsigned deadline_ms, void (*done)(void *arg), void *arg);
+/* Stops accepting (who has connected by then is served), asks every session to end, ends those whose client is silent
+ * for quiet_ms from now on, cuts what is left after deadline_ms; then calls done, once, from the loop. (Operations that
+ * outlast even that by 5 s are not waited for.) */
+void listeners_drain(struct listeners *l, unsigned quiet_ms, unsigned deadline_ms, void (*done)(void *arg), void *arg);
 /* After a drain that is done, listener_open may be used again: sessions are taken as before. */
 unsigned listeners_connections(const struct listeners *l); /* any thread */
 /* After the drain was done and the workers were freed; the loop must turn once more before it is closed. */

@@ -93,12 +93,13 @@ void conn_cut(struct conn *c, const char *why)
 
 void conn_shutdown(struct conn *c)
 {
+    c->ending_ms = now(c);
     if (c->state == CONN_SESSION) {
         c->session->ops->shutdown(c->session);
         worker_ready(c->worker, &c->ready);
-    } else {
+    } else if (atomic_load(&c->all->drain_quiet_ms) == 0) {
         conn_cut(c, "shutting down");
-    }
+    } /* else it is told when it has a session */
 }
 
 void conn_turn(struct conn *c)
@@ -123,6 +124,17 @@ static bool stall_check(struct conn *c, bool waits, bool taken)
     return true;
 }
 
+/* How long the client may be silent, and since when it is: a node that drains waits for the active ones alone. */
+static bool silent_too_long(const struct conn *c, int64_t allowed)
+{
+    int64_t since = c->active_ms, quiet = atomic_load(&c->all->drain_quiet_ms);
+    if (c->ending_ms && (allowed < 0 || allowed > quiet)) {
+        allowed = quiet;
+        since = c->active_ms > c->ending_ms ? c->active_ms : c->ending_ms;
+    }
+    return allowed >= 0 && now(c) - since >= allowed;
+}
+
 /* Silence is silence of the client: not while it is we who work, nor while it takes our output. */
 static void idle_check(struct conn *c)
 {
@@ -134,11 +146,11 @@ static void idle_check(struct conn *c)
         return;
     if (s->pending > 0 || (s->blocked && !waits) || (waits && taken))
         c->active_ms = now(c);
-    int64_t allowed = s->ops->idle_timeout_ms(s);
-    if (c->timed_out || s->closing || allowed < 0 || now(c) - c->active_ms < allowed)
+    if (c->timed_out || s->closing || !silent_too_long(c, s->ops->idle_timeout_ms(s)))
         return;
     c->timed_out = true;
-    counter_add(c->all->timeouts, 1);
+    if (!c->ending_ms)
+        counter_add(c->all->timeouts, 1);
     conn_limit(c, GOODBYE_MS);
     s->ops->timed_out(s);
     host_pump(c);
@@ -152,6 +164,8 @@ void conn_tick(struct conn *c)
         conn_close(c, 0, "timed out");
     else if (c->state == CONN_SESSION)
         idle_check(c);
+    else if (c->ending_ms && silent_too_long(c, -1))
+        conn_cut(c, "shutting down");
 }
 
 static void refuse(struct conn *c, struct counter *counter, const char *why)
@@ -267,9 +281,7 @@ void conn_open(struct worker *w, struct listener *l, int fd)
         close(fd); /* the stream will find out */
     c->stream = stream_accept(&w->loop.uv, tcp, &events, c);
     stream_peer_address(c->stream, c->address, sizeof c->address, &c->port);
-    if (atomic_load(&l->all->draining)) {
-        conn_close(c, 0, "shutting down");
-    } else if (!l->config.proxy) {
+    if (!l->config.proxy) {
         conn_begin(c);
     } else if (!trusted(&l->config, c->address)) {
         counter_add(l->all->refused_proxy, 1);

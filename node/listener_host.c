@@ -74,6 +74,8 @@ void host_session_start(struct conn *c)
     /* A line that is just within its limit must fit whole. */
     if (l->options.limits->line_max + READ_SLACK > STREAM_READ_MAX)
         stream_read_max_set(c->stream, l->options.limits->line_max + READ_SLACK);
+    if (c->ending_ms)
+        c->session->ops->shutdown(c->session);
     worker_ready(c->worker, &c->ready);
 }
 
@@ -173,5 +175,7 @@ void host_tls_ready(struct conn *c)
     s->starttls = false;
     peer_tls(&s->peer, stream_ssl(c->stream));
     s->ops->tls_started(s);
+    if (c->ending_ms)
+        s->ops->shutdown(s);
     host_pump(c);
 }

@@ -25,6 +25,7 @@ struct listeners {
     struct address_counts *addresses;
     _Atomic unsigned open; /* connections accepted and not yet freed */
     _Atomic bool draining;
+    _Atomic unsigned drain_quiet_ms;
     _Atomic uint64_t next_id;
     uint32_t boot;
     struct drain *drain;
@@ -57,6 +58,7 @@ struct conn {
     enum conn_state state;
     int64_t opened_ms, active_ms, limit_ms; /* uv_now; limit_ms: cut then (0: none) */
     int64_t taken_ms;                       /* when the client last took output, or none waited for it */
+    int64_t ending_ms;                      /* since when it is to end, as the node drains; 0: it is not */
     uint64_t seen_in, seen_out;             /* traffic accounted for */
     char address[64];
     uint16_t port;

@@ -23,7 +23,7 @@
  * Once open they stay open over elections: sessions wait, they are not dropped. */
 enum serving { SERVING_CLOSED, SERVING_OPEN, SERVING_CLOSING };
 
-enum { CHECK_MS = 100, DRAIN_MS = 10000, COMPUTE_THREADS_MIN = 2 };
+enum { CHECK_MS = 100, DRAIN_MS = 10000, DRAIN_QUIET_MS = 3000, COMPUTE_THREADS_MIN = 2 };
 
 struct node {
     struct config *config;
@@ -191,7 +191,8 @@ static void serving_close(struct node *n)
     if (n->serving != SERVING_OPEN)
         return;
     n->serving = SERVING_CLOSING;
-    listeners_drain(n->listeners, DRAIN_MS, listeners_closed, n);
+    /* A node that has to fetch the state has nothing to show. */
+    listeners_drain(n->listeners, n->draining ? DRAIN_QUIET_MS : 0, DRAIN_MS, listeners_closed, n);
 }
 
 static void serving_open(struct node *n)

@@ -24,13 +24,13 @@ enum {
 
 /* What the connection is, told once at creation and after TLS started. */
 struct session_peer {
-    char address[64];      /* client's, "192.0.2.1" or IPv6 text, from PROXY when trusted */
+    char address[64]; /* client's, "192.0.2.1" or IPv6 text, from PROXY when trusted */
     uint16_t port;
-    char local_name[256];  /* this node's public host name, for banners and Received: */
-    bool tls;              /* TLS is on */
-    bool tls_available;    /* STARTTLS may be offered */
+    char local_name[256];                 /* this node's public host name, for banners and Received: */
+    bool tls;                             /* TLS is on */
+    bool tls_available;                   /* STARTTLS may be offered */
     char tls_version[16], tls_cipher[64]; /* when on, for Received: */
-    char id[24];           /* session id for logs */
+    char id[24];                          /* session id for logs */
 };
 
 struct session_host {
@@ -52,7 +52,9 @@ struct session_ops {
     void (*tls_started)(struct session *s);
     /* No input for idle_timeout_ms(): say goodbye if the protocol does, set closing. */
     void (*timed_out)(struct session *s);
-    /* The server drains: say goodbye as soon as no command is under way (IMAP BYE, POP3/SMTP 421), set closing. */
+    /* The server drains: come to an end that costs the client nothing, then set closing. IMAP: BYE when no command is
+     * under way. SMTP: 421 when no transaction is, and one was. POP3 has no word for it: until QUIT. The host ends
+     * those that are silent meanwhile (timed_out). */
     void (*shutdown)(struct session *s);
     /* Milliseconds of silence that are allowed in the present state (RFC 9051 5.4, 5321 4.5.3.2, 1939 3). */
     int64_t (*idle_timeout_ms)(struct session *s);

@@ -392,7 +392,8 @@ static void op_shutdown(struct session *s)
 {
     struct imap *im = imap_of(s);
     im->draining = true;
-    if (!s->blocked)
+    bool amid = im->command == NULL && buf_len(&im->in.line) > 0; /* a message of APPEND may be on its way */
+    if (!s->blocked && !amid)
         imap_bye(im, "Server is shutting down");
 }
 

@@ -51,7 +51,6 @@ struct pop3 {
     struct session session; /* first */
     const struct session_limits *limits;
     enum pop3_state state;
-    bool shutdown; /* say so and close when the command under way is done */
     unsigned bad_commands, auth_tries;
     struct line_reader line;
     char name[SASL_USER_MAX + 1]; /* from USER; "": none */
@@ -88,7 +87,7 @@ void pop3_move(struct pop3 *p, enum pop3_state to);
 void pop3_ok(struct pop3 *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void pop3_err(struct pop3 *p, const char *code, const char *text);
 void pop3_count_bad(struct pop3 *p);
-/* After an asynchronous command: to the state where the next one is read, and closed if the server drains. */
+/* After an asynchronous command: to the state where the next one is read. */
 void pop3_resume(struct pop3 *p, enum pop3_state to);
 bool pop3_password_allowed(const struct pop3 *p); /* not in the clear where TLS is to be had */
 

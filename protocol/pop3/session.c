@@ -56,17 +56,10 @@ void pop3_count_bad(struct pop3 *p)
     close_with(p, "", "Too many bad commands, closing");
 }
 
-static bool reads_commands(const struct pop3 *p)
-{
-    return p->state == POP3_AUTHORIZATION || p->state == POP3_TRANSACTION;
-}
-
 void pop3_resume(struct pop3 *p, enum pop3_state to)
 {
     if (p->state != to && p->state != POP3_CLOSING)
         pop3_move(p, to);
-    if (p->shutdown && reads_commands(p))
-        close_with(p, "[SYS/TEMP] ", "Shutting down, try again");
 }
 
 bool pop3_password_allowed(const struct pop3 *p)
@@ -145,13 +138,11 @@ static void pop3_timed_out(struct session *s)
         pop3_move(p, POP3_CLOSING);
 }
 
+/* RFC 1939 has no reply that nobody asked for: a client would take it for that of its next command. It ends its session
+ * itself, soon as a rule, and else the host does. */
 static void pop3_shutdown(struct session *s)
 {
-    struct pop3 *p = pop3_of(s);
-
-    p->shutdown = true;
-    if (reads_commands(p) && !s->starttls)
-        pop3_resume(p, p->state);
+    (void)s;
 }
 
 static int64_t pop3_idle_timeout_ms(struct session *s)

@@ -78,7 +78,7 @@ struct smtp {
     const struct session_limits *limits;
     enum smtp_kind kind;
     enum smtp_mode mode;
-    bool shutdown; /* say 421 when the command under way is done */
+    bool shutdown; /* say 421 between transactions, after the first one */
     bool extended; /* EHLO or LHLO, not HELO */
     bool authenticated;
     uint64_t account;               /* authenticated: whose it is */
@@ -123,7 +123,8 @@ void smtp_reply(struct smtp *m, int code, const char *enhanced, const char *form
 void smtp_close_with(struct smtp *m, const char *enhanced, const char *text);
 /* Counts a command that made no sense; closes after too many. Call after its reply. */
 void smtp_count_bad(struct smtp *m);
-/* After an asynchronous command's reply: back to COMMAND, and 421 if the server drains. */
+/* After a command's reply: back to COMMAND, and 421 if the server drains and no transaction is open. A client that has
+ * just connected still gets its first one. */
 void smtp_resume(struct smtp *m);
 
 void smtp_transaction_reset(struct smtp *m);

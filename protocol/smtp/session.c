@@ -53,7 +53,7 @@ void smtp_resume(struct smtp *m)
 {
     if (m->mode != SMTP_MODE_CLOSING && m->mode != SMTP_MODE_COMMAND)
         smtp_mode_set(m, SMTP_MODE_COMMAND);
-    if (m->shutdown && m->mode == SMTP_MODE_COMMAND)
+    if (m->shutdown && m->mode == SMTP_MODE_COMMAND && !m->tx.open && m->transactions > 0)
         smtp_close_with(m, "4.3.2", "Shutting down, try again");
 }
 
@@ -99,6 +99,8 @@ static void line_run(struct smtp *m, struct slice line)
         smtp_auth_line(m, line);
     else
         smtp_command_run(m, line);
+    if (m->mode == SMTP_MODE_COMMAND && !m->session.starttls)
+        smtp_resume(m);
 }
 
 static void line_too_long(struct smtp *m)

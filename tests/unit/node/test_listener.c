@@ -2,6 +2,7 @@
 
 #include "node/base/clock.h"
 #include "node/base/log.h"
+#include "node/listener_internal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -75,7 +76,7 @@ static void server_open(struct server *s, unsigned max, unsigned max_address, co
 struct order {
     struct task task;
     struct server *server;
-    unsigned deadline_ms;
+    unsigned quiet_ms, deadline_ms;
 };
 
 static void on_drained(void *arg)
@@ -87,13 +88,27 @@ static void on_drained(void *arg)
 static void drain_run(struct task *t)
 {
     struct order *o = (struct order *)t;
-    listeners_drain(o->server->listeners, o->deadline_ms, on_drained, o->server);
+    listeners_drain(o->server->listeners, o->quiet_ms, o->deadline_ms, on_drained, o->server);
 }
 
-static void server_drain(struct server *s, unsigned deadline_ms, struct order *o)
+static void server_drain(struct server *s, unsigned quiet_ms, unsigned deadline_ms, struct order *o)
 {
-    *o = (struct order){.task.run = drain_run, .server = s, .deadline_ms = deadline_ms};
+    *o = (struct order){.task.run = drain_run, .server = s, .quiet_ms = quiet_ms, .deadline_ms = deadline_ms};
     task_post(&s->loop.queue, &o->task);
+}
+
+/* The loop stands still meanwhile. */
+struct pause {
+    struct task task;
+    _Atomic bool begun, over;
+};
+
+static void pause_run(struct task *t)
+{
+    struct pause *p = (struct pause *)t;
+    p->begun = true;
+    while (!p->over)
+        usleep(1000);
 }
 
 #define wait_for(cond)                                                                                                 \
@@ -124,7 +139,7 @@ static void server_end(struct server *s)
 static void server_close(struct server *s)
 {
     struct order o;
-    server_drain(s, 0, &o);
+    server_drain(s, 0, 0, &o);
     server_end(s);
 }
 
@@ -532,14 +547,12 @@ static void drain(void **state)
     wait_for(listeners_connections(s.listeners) == 5);
     struct order o;
     int64_t start = clock_steady_ms();
-    server_drain(&s, 3000, &o);
+    server_drain(&s, 600000, 3000, &o);
     hear(&silent, "421 bye");
     hear_end(&silent);
     hear(&busy, "waited"); /* what is under way is finished */
     hear(&busy, "421 bye");
     hear_end(&busy);
-    hear_end(&hello);
-    hear_end(&header);
     assert_true(clock_steady_ms() - start < 2900);
     assert_false(s.drained);
     say(&stubborn, "ECHO still here\r\n");
@@ -549,6 +562,8 @@ static void drain(void **state)
     assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), -1); /* nobody listens */
     close(fd);
     hear_end(&stubborn);
+    hear_end(&hello);
+    hear_end(&header);
     assert_true(clock_steady_ms() - start >= 2990);
     server_end(&s);
     hang_up(&silent);
@@ -556,6 +571,84 @@ static void drain(void **state)
     hang_up(&stubborn);
     hang_up(&hello);
     hang_up(&header);
+}
+
+/* With time to end: what is under way goes on, also what is only about to become a session. */
+static void drain_with_time(void **state)
+{
+    (void)state;
+    struct server s;
+    server_open(&s, 0, 0, "127.0.0.0/8");
+    struct client stubborn = dial(s.plain), hello = dial(s.implicit);
+    hear(&stubborn, "hello");
+    say(&stubborn, "STUBBORN\r\nECHO x\r\n");
+    hear(&stubborn, "x");
+    wait_for(listeners_connections(s.listeners) == 2);
+    struct order o;
+    server_drain(&s, 600000, 600000, &o);
+    wait_for(s.listeners->draining);
+    usleep(1500000); /* the workers look at their connections once a second */
+    client_tls(&hello);
+    hear(&hello, "hello");
+    hear(&hello, "421 bye");
+    hear_end(&hello);
+    say(&stubborn, "ECHO still here\r\n");
+    hear(&stubborn, "still here");
+    assert_false(s.drained);
+    say(&stubborn, "QUIT\r\n");
+    hear(&stubborn, "bye");
+    hear_end(&stubborn);
+    server_end(&s);
+    hang_up(&stubborn);
+    hang_up(&hello);
+}
+
+/* But nobody waits for the silent ones. */
+static void drain_of_silent(void **state)
+{
+    (void)state;
+    struct server s;
+    server_open(&s, 0, 0, "127.0.0.0/8");
+    struct client stubborn = dial(s.plain), hello = dial(s.implicit), header = dial(s.proxy);
+    hear(&stubborn, "hello");
+    say(&stubborn, "STUBBORN\r\nECHO x\r\n");
+    hear(&stubborn, "x");
+    wait_for(listeners_connections(s.listeners) == 3);
+    struct order o;
+    server_drain(&s, 200, 600000, &o);
+    hear(&stubborn, "timeout");
+    hear_end(&stubborn);
+    hear_end(&hello);
+    hear_end(&header);
+    assert_int_equal(metric(&s, "merlion_session_timeouts_total "), 0); /* it was us who left */
+    server_end(&s);
+    hang_up(&stubborn);
+    hang_up(&hello);
+    hang_up(&header);
+}
+
+/* Connected for the kernel, not yet accepted by us: nobody is turned away. */
+static void drain_backlog(void **state)
+{
+    (void)state;
+    struct server s;
+    struct client c[20];
+    server_open(&s, 0, 0, "127.0.0.0/8");
+    struct pause p = {.task.run = pause_run};
+    task_post(&s.loop.queue, &p.task);
+    wait_for(p.begun);
+    for (int i = 0; i < 20; i++)
+        c[i] = dial(s.plain);
+    struct order o;
+    server_drain(&s, 1000, 60000, &o); /* comes before the sockets are looked at */
+    p.over = true;
+    for (int i = 0; i < 20; i++) {
+        hear(&c[i], "hello");
+        hear(&c[i], "421 bye");
+        hear_end(&c[i]);
+        hang_up(&c[i]);
+    }
+    server_end(&s);
 }
 
 static void in_use(void **state)
@@ -588,13 +681,14 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plain),        cmocka_unit_test(tls),
-        cmocka_unit_test(starttls),     cmocka_unit_test(proxied),
-        cmocka_unit_test(proxied_tls),  cmocka_unit_test(untrusted_proxy),
-        cmocka_unit_test(backpressure), cmocka_unit_test(idle),
-        cmocka_unit_test(blocked),      cmocka_unit_test(connection_limits),
-        cmocka_unit_test(spread),       cmocka_unit_test(drain),
-        cmocka_unit_test(in_use),
+        cmocka_unit_test(plain),           cmocka_unit_test(tls),
+        cmocka_unit_test(starttls),        cmocka_unit_test(proxied),
+        cmocka_unit_test(proxied_tls),     cmocka_unit_test(untrusted_proxy),
+        cmocka_unit_test(backpressure),    cmocka_unit_test(idle),
+        cmocka_unit_test(blocked),         cmocka_unit_test(connection_limits),
+        cmocka_unit_test(spread),          cmocka_unit_test(drain),
+        cmocka_unit_test(drain_with_time), cmocka_unit_test(drain_of_silent),
+        cmocka_unit_test(drain_backlog),   cmocka_unit_test(in_use),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

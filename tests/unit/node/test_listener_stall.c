@@ -54,7 +54,7 @@ struct order {
 static void drain_run(struct task *t)
 {
     struct server *s = ((struct order *)t)->server;
-    listeners_drain(s->listeners, 0, on_drained, s);
+    listeners_drain(s->listeners, 0, 0, on_drained, s);
 }
 
 static void server_close(struct server *s)

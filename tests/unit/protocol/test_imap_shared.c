@@ -340,6 +340,20 @@ static void test_timeouts(void **state)
     a.manual = false;
     imap_client_expect(&a, "1 OK NOOP completed\r\n* BYE Server is shutting down\r\n");
     imap_client_close(&a);
+    /* And one whose line or message is on its way. */
+    open_box(&a, "INBOX");
+    imap_client_talk(&a, "1 NO", "");
+    a.s->ops->shutdown(a.s);
+    imap_client_talk(&a, "OP\r\n", "1 OK NOOP completed\r\n* BYE Server is shutting down\r\n");
+    imap_client_close(&a);
+    open_box(&a, "INBOX");
+    imap_client_talk(&a, "1 APPEND INBOX {4}\r\na", "+ OK\r\n");
+    a.s->ops->shutdown(a.s);
+    imap_client_send(&a, SLICE_LITERAL(":b\n\r\n2 NOOP\r\n"));
+    assert_true(imap_client_saw(&a, "1 OK [APPENDUID "));
+    assert_true(imap_client_saw(&a, "\r\n* BYE Server is shutting down\r\n"));
+    imap_client_forget(&a);
+    imap_client_close(&a);
 }
 
 /* A mailbox made on another node a moment ago: not found here, found after a sync. */

@@ -289,7 +289,17 @@ static void bad_lines_and_shutdown(void **state)
     f.c.hold = false;
     client_pump(&f.c);
     const char *got = client_take(&f.c);
-    assert_non_null(strstr(got, "\r\n.\r\n-ERR [SYS/TEMP] Shutting down"));
+    const char *end = strstr(got, "\r\n.\r\n");
+    assert_non_null(end);
+    assert_string_equal(end, "\r\n.\r\n"); /* and not a word that nobody asked for */
+    client_expect(&f.c, "DELE 1\r\nQUIT\r\n", "+OK Marked\r\n+OK 1 messages deleted\r\n");
+    assert_true(f.c.session->closing);
+    client_close(&f.c);
+
+    prepare(&f); /* and before the login */
+    start(&f);
+    f.c.session->ops->shutdown(f.c.session);
+    client_expect(&f.c, "USER ann@example.org\r\nPASS  se cret \r\nNOOP\r\nQUIT\r\n", "+OK …");
     assert_true(f.c.session->closing);
     client_close(&f.c);
 }

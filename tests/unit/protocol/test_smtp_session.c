@@ -503,9 +503,20 @@ static void shutdown_and_timeout(void **state)
     assert_true(f.c.session->closing);
     end(&f);
 
+    /* Between transactions at once, but not before the first, and not amid one. */
     begin(&f, SMTP_RELAY);
+    client_expect(&f.c, ENVELOPE "RSET\r\n", OK_MAIL OK_RCPT "250 …");
     f.c.session->ops->shutdown(f.c.session);
     client_expect(&f.c, "", "421 4.3.2 …");
+    assert_true(f.c.session->closing);
+    end(&f);
+
+    begin(&f, SMTP_RELAY);
+    f.c.session->ops->shutdown(f.c.session);
+    client_expect(&f.c, "NOOP\r\n", "250 …");
+    client_expect(&f.c, ENVELOPE, OK_MAIL OK_RCPT);
+    client_expect(&f.c, "RSET\r\n", "250 …");
+    assert_true(f.c.session->closing);
     end(&f);
 
     begin(&f, SMTP_RELAY);
