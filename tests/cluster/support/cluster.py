@@ -1,4 +1,5 @@
 """A cluster of a scenario's own: dev/cluster in a temporary folder, and what tests ask of it."""
+import contextlib
 import json
 import os
 import random
@@ -36,20 +37,39 @@ def wait_for(condition, seconds, text, every=0.05):
         time.sleep(every)
 
 
+taken = []  # sockets that hold a range of ports for this process
+
+
+def range_take(base, room):
+    """All ports behind base are free, and no other run has this range or a part of it. A range begins at a hundred, and no
+    node uses those: who has a hundred bound, without listening, has the 99 behind it."""
+    held = []
+    try:
+        for port in range(base, base + room):
+            s = socket.socket()
+            hundred = port % 100 == 0
+            if hundred:
+                held.append(s)
+            else:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.nullcontext() if hundred else s:
+                s.bind(("127.0.0.1", port))
+    except OSError:
+        for s in held:
+            s.close()
+        return False
+    taken.extend(held)
+    return True
+
+
 def free_base(room):
-    """A base port with so many free ports behind it, below those that the system takes for outgoing connections. By chance,
-    so that runs at the same time keep out of each other's way."""
+    """A base port with so many ports behind it, for this process until it ends, below those that the system takes for outgoing
+    connections."""
     bases = list(range(22000, 32700 - room, 100))
     random.shuffle(bases)
     for base in bases:
-        try:
-            for port in range(base + 1, base + room):
-                with socket.socket() as s:
-                    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    s.bind(("127.0.0.1", port))
+        if range_take(base, room):
             return base
-        except OSError:
-            continue
     raise Failure("no free ports between 22000 and 32700")
 
 

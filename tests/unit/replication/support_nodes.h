@@ -12,7 +12,8 @@ enum { TEST_NODES_MAX = 5 };
 
 struct test_cluster {
     char dir[64];
-    int port; /* node i listens on port + 2 i, and one above */
+    int port;       /* node i listens on port + 2 i, and one above */
+    int port_guard; /* a socket: the ports are ours */
     unsigned threshold, trailing, replace_after_ms, election_ms, dead_after_ms;
     uint64_t reserve[TEST_NODES_MAX];      /* disk_reserve_bytes */
     unsigned format_max[TEST_NODES_MAX];   /* as an earlier build; 0: this one */
@@ -20,6 +21,9 @@ struct test_cluster {
     pid_t pid[TEST_NODES_MAX];
     int fd[TEST_NODES_MAX];
 };
+
+/* What a node's process does, until it is told to stop; fd is its end of the socket pair. */
+void node_main(struct test_cluster *c, int i, int fd);
 
 /* Fresh folders; nothing runs. */
 void cluster_make(struct test_cluster *c);
