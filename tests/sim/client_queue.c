@@ -33,7 +33,7 @@ static int64_t state_ms(struct client *c)
 
 static int64_t lease_until(struct client *c)
 {
-    int64_t now = clock_wall_ms(), state = state_ms(c);
+    int64_t now = replication_clock_ms(c->node->r), state = state_ms(c);
     return (now > state ? now : state) + LEASE_MS;
 }
 
@@ -313,7 +313,7 @@ static struct outcome *outcome_new(struct client *c, const struct store_queue_le
     o->leg.leg = l->leg;
     o->leg.attempt = l->attempts;
     o->leg.how = &o->how;
-    o->how.at_ms = clock_wall_ms();
+    o->how.at_ms = replication_clock_ms(c->node->r);
     o->how.host = o->how.address = o->how.tls = "";
     o->leg.replies = o->reply_list;
     o->leg.notices = o->notice_list;
