@@ -228,6 +228,8 @@ int store_batch_commit(struct store *s)
     queue_caches_flush(s);
     freed_settle(s);
     state_write(s);
+    if (atomic_load(&s->env->is_damaged)) /* a cursor stopped short, or a view met it */
+        batch_fail(s, ERR_CORRUPT, "the state as read", 0);
     int rc = s->failed;
     if (rc) {
         store_batch_abort(s);

@@ -20,6 +20,7 @@
 #include "node/base/list.h"
 #include "node/base/mem.h"
 #include "node/base/task.h"
+#include "store/watch.h"
 
 struct blob_log;
 
@@ -93,6 +94,12 @@ int blob_index_flush(struct blob_log *b);
  * refers to a body. One segment a call; returns bytes freed, 0 when no segment is sparse. Own (background) thread of
  * the caller, one at a time. */
 uint64_t blob_collect(struct blob_log *b, bool (*is_live)(void *arg, const struct body_hash *hash), void *arg);
+
+/* Is the index on disk what was written? ERR_CORRUPT, with where in e: the process must end; the next opening makes the
+ * index anew from the segments. ERR_CANCELED; else it cannot be told. Any thread; watch may be NULL. */
+int blob_check(struct blob_log *b, const struct store_watch *watch, struct err_detail *e);
+/* Without opening it. live: another process may have it open. */
+int blob_check_files(const char *dir, bool live, const struct store_watch *watch, struct err_detail *e);
 
 struct blob_stats {
     uint64_t bodies, bytes, segments, appends, syncs, corrupt;

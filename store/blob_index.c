@@ -1,11 +1,8 @@
 #include "store/blob_index.h"
-
-#include "node/base/buf.h"
+#include "store/blob_row.h"
 
 #include <errno.h>
 #include <stdlib.h>
-
-enum { PLACE_SIZE = 32, PLACE_VERSION = 1 };
 
 int index_error(int mdb)
 {
@@ -18,33 +15,14 @@ int index_error(int mdb)
     return ERR_IO;
 }
 
+static struct slice slice_of(MDB_val v)
+{
+    return slice_make(v.mv_data, v.mv_size);
+}
+
 static MDB_val key_of(const struct body_hash *hash)
 {
     return (MDB_val){BODY_HASH_SIZE, (void *)(uintptr_t)hash->b};
-}
-
-static void place_write(const struct blob_place *p, uint8_t *out)
-{
-    memset(out, 0, PLACE_SIZE);
-    out[0] = PLACE_VERSION;
-    put_le32(out + 4, p->segment);
-    put_le64(out + 8, p->offset);
-    put_le32(out + 16, p->length);
-    put_le64(out + 24, (uint64_t)p->time_ms);
-}
-
-static bool place_parse(MDB_val v, struct blob_place *p_r)
-{
-    const uint8_t *in = v.mv_data;
-    if (v.mv_size != PLACE_SIZE || in[0] != PLACE_VERSION)
-        return false;
-    *p_r = (struct blob_place){
-        .segment = get_le32(in + 4),
-        .length = get_le32(in + 16),
-        .offset = get_le64(in + 8),
-        .time_ms = (int64_t)get_le64(in + 24),
-    };
-    return true;
 }
 
 struct blob_row *index_overlay(struct blob_index *x, const struct body_hash *hash)
@@ -53,25 +31,31 @@ struct blob_row *index_overlay(struct blob_index *x, const struct body_hash *has
     return row ? row : blob_table_get(&x->writing, hash);
 }
 
+/* Damage, or a meta page that could not be written: it answers nobody any more, and the next start finds out. */
+static void note(struct blob_index *x, int rc)
+{
+    if (rc == MDB_PANIC || rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_CURSOR_FULL)
+        atomic_store(&x->failed, true);
+}
+
 static int disk_get(struct blob_index *x, const struct body_hash *hash, struct blob_row *row_r)
 {
     MDB_txn *txn;
     MDB_val key = key_of(hash), value;
     *row_r = (struct blob_row){0};
     int rc = mdb_txn_begin(x->env, NULL, MDB_RDONLY, &txn);
-    if (rc == MDB_PANIC) /* a write of its meta page failed: it answers nobody any more */
-        atomic_store(&x->failed, true);
-    if (rc)
-        return index_error(rc);
-    rc = mdb_get(txn, x->bodies, &key, &value);
-    if (rc == 0 && !place_parse(value, &row_r->place))
-        rc = MDB_CORRUPTED;
-    if (rc == 0 || rc == MDB_NOTFOUND) {
-        rc = atomic_load(&x->missing_n) ? mdb_get(txn, x->missing, &key, &value) : MDB_NOTFOUND;
-        row_r->missing = rc == 0;
-        rc = rc == MDB_NOTFOUND ? 0 : rc;
+    if (rc == 0) {
+        rc = mdb_get(txn, x->bodies, &key, &value);
+        if (rc == 0 && !row_place_read(slice_of(key), slice_of(value), &row_r->place))
+            rc = MDB_CORRUPTED;
+        if (rc == 0 || rc == MDB_NOTFOUND) {
+            rc = atomic_load(&x->missing_n) ? mdb_get(txn, x->missing, &key, &value) : MDB_NOTFOUND;
+            row_r->missing = rc == 0;
+            rc = rc == MDB_NOTFOUND ? 0 : rc;
+        }
+        mdb_txn_abort(txn);
     }
-    mdb_txn_abort(txn);
+    note(x, rc);
     return index_error(rc);
 }
 
@@ -160,17 +144,16 @@ size_t index_backlog(struct blob_index *x)
 
 /* ---- lists ---- */
 
-/* Moves a cursor to the first key after `after`; false at the end. */
-static bool cursor_after(MDB_cursor *c, const struct body_hash *after, MDB_val *key, MDB_val *value)
+/* Moves a cursor to the first key after `after`; MDB_NOTFOUND at the end. */
+static int cursor_after(MDB_cursor *c, const struct body_hash *after, MDB_val *key, MDB_val *value)
 {
     if (!after)
-        return mdb_cursor_get(c, key, value, MDB_FIRST) == 0;
+        return mdb_cursor_get(c, key, value, MDB_FIRST);
     *key = key_of(after);
-    if (mdb_cursor_get(c, key, value, MDB_SET_RANGE) != 0)
-        return false;
-    if (memcmp(key->mv_data, after->b, BODY_HASH_SIZE) != 0)
-        return true;
-    return mdb_cursor_get(c, key, value, MDB_NEXT) == 0;
+    int rc = mdb_cursor_get(c, key, value, MDB_SET_RANGE);
+    if (rc || key->mv_size != BODY_HASH_SIZE || memcmp(key->mv_data, after->b, BODY_HASH_SIZE) != 0)
+        return rc;
+    return mdb_cursor_get(c, key, value, MDB_NEXT);
 }
 
 /* Calls each for keys after `after`, while it says true. */
@@ -179,25 +162,30 @@ static void disk_each(struct blob_index *x, MDB_dbi dbi, const struct body_hash 
 {
     MDB_txn *txn;
     MDB_cursor *c;
+    int rc;
     if (mdb_txn_begin(x->env, NULL, MDB_RDONLY, &txn))
         return;
     if (mdb_cursor_open(txn, dbi, &c) == 0) {
         MDB_val key, value;
-        for (bool more = cursor_after(c, after, &key, &value); more;
-             more = mdb_cursor_get(c, &key, &value, MDB_NEXT) == 0) {
+        rc = cursor_after(c, after, &key, &value);
+        for (; rc == 0; rc = mdb_cursor_get(c, &key, &value, MDB_NEXT)) {
             struct body_hash hash;
-            if (key.mv_size != BODY_HASH_SIZE)
-                continue;
+            if (key.mv_size != BODY_HASH_SIZE) {
+                rc = MDB_CORRUPTED;
+                break;
+            }
             memcpy(hash.b, key.mv_data, BODY_HASH_SIZE);
             if (!each(arg, &hash, value))
                 break;
         }
         mdb_cursor_close(c);
+        note(x, rc);
     }
     mdb_txn_abort(txn);
 }
 
 struct places {
+    struct blob_index *x;
     struct body_hash *hash;
     struct blob_place *place;
     size_t n, max;
@@ -206,15 +194,17 @@ struct places {
 static bool place_add(void *arg, const struct body_hash *hash, MDB_val value)
 {
     struct places *p = arg;
-    if (place_parse(value, &p->place[p->n]))
+    if (row_place_read(slice_make(hash->b, BODY_HASH_SIZE), slice_of(value), &p->place[p->n]))
         p->hash[p->n++] = *hash;
+    else
+        note(p->x, MDB_CORRUPTED);
     return p->n < p->max;
 }
 
 size_t index_places(struct blob_index *x, const struct body_hash *after, struct body_hash *hash,
                     struct blob_place *place, size_t max)
 {
-    struct places p = {hash, place, 0, max};
+    struct places p = {x, hash, place, 0, max};
     if (max)
         disk_each(x, x->bodies, after, place_add, &p);
     return p.n;
@@ -287,9 +277,10 @@ size_t index_missing_list(struct blob_index *x, const struct body_hash *after, s
 
 int index_row_write(struct blob_index *x, MDB_txn *txn, const struct blob_table_slot *s)
 {
-    uint8_t raw[PLACE_SIZE], version = PLACE_VERSION;
-    MDB_val key = key_of(&s->hash), place = {sizeof raw, raw}, mark = {1, &version};
-    place_write(&s->row.place, raw);
+    uint8_t raw[ROW_PLACE_SIZE], absent[ROW_MISSING_SIZE];
+    MDB_val key = key_of(&s->hash), place = {sizeof raw, raw}, mark = {sizeof absent, absent};
+    row_place_write(&s->hash, &s->row.place, raw);
+    row_missing_write(&s->hash, absent);
     int rc = s->row.place.segment ? mdb_put(txn, x->bodies, &key, &place, 0) : mdb_del(txn, x->bodies, &key, NULL);
     if (rc == 0 || rc == MDB_NOTFOUND)
         rc = s->row.missing ? mdb_put(txn, x->missing, &key, &mark, 0) : mdb_del(txn, x->missing, &key, NULL);

@@ -4,9 +4,8 @@
  * position in one durable transaction, and drops it.   A look-up asks now, writing, LMDB: in this order nothing is ever
  * overlooked.
  *
- *   database "bodies":  hash -> u8 version 1, 3 zero, u32 segment, u64 offset, u32 length, u32 zero, i64 lease time
- * (little-endian) database "missing": hash -> u8 version 1 database "local":   "state" -> u32 version 1, u32 segment,
- * u64 offset, u32 flags (1 in use, 2 recheck), i64 time of the opening after the last crash, 0 for none
+ * How rows lie in LMDB: store/blob_row.h. When LMDB's file is damaged it is set aside at the opening, and all is made
+ * anew from the segments.
  *
  * The position: all whole records before it are in the index. What lies behind is replayed from the segments after a
  * crash. */
@@ -73,6 +72,9 @@ size_t index_missing_list(struct blob_index *x, const struct body_hash *after, s
 /* Up to max rows of LMDB alone, from the first one after `after` (NULL: the start). Returns how many. */
 size_t index_places(struct blob_index *x, const struct body_hash *after, struct body_hash *hash,
                     struct blob_place *place, size_t max);
+
+/* Is the index in that folder what was written, as blob_check_files. */
+int index_check_files(const char *path, bool live, const struct store_watch *watch, struct err_detail *e);
 
 /* For the two files of this module. */
 int index_error(int mdb);

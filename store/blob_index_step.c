@@ -1,5 +1,7 @@
 /* The index's life: opening, its thread, and the steps by which tables go to LMDB. */
 #include "store/blob_index.h"
+#include "store/blob_row.h"
+#include "store/env.h"
 
 #include "node/base/buf.h"
 #include "node/base/log.h"
@@ -10,7 +12,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-enum { STATE_SIZE = 28, STATE_VERSION = 1, STATE_IN_USE = 1, STATE_RECHECK = 2, READERS_MAX = 1024 };
+enum { READERS_MAX = 1024 };
 static const size_t map_size = (size_t)1 << 36; /* address space; the file grows as needed */
 
 static MDB_val state_key(void)
@@ -21,13 +23,10 @@ static MDB_val state_key(void)
 
 static int state_put(struct blob_index *x, MDB_txn *txn, struct blob_position p)
 {
-    uint8_t raw[STATE_SIZE];
-    uint32_t flags = (x->in_use ? STATE_IN_USE : 0) | (atomic_load(&x->recheck) ? STATE_RECHECK : 0);
-    put_le32(raw, STATE_VERSION);
-    put_le32(raw + 4, p.segment);
-    put_le64(raw + 8, p.offset);
-    put_le32(raw + 16, flags);
-    put_le64(raw + 20, (uint64_t)x->crashed_ms);
+    uint8_t raw[ROW_STATE_SIZE];
+    uint32_t flags = (x->in_use ? ROW_IN_USE : 0) | (atomic_load(&x->recheck) ? ROW_RECHECK : 0);
+    const struct blob_state s = {p.segment, flags, p.offset, x->crashed_ms};
+    row_state_write(&s, raw);
     MDB_val key = state_key(), value = {sizeof raw, raw};
     return mdb_put(txn, x->local, &key, &value, 0);
 }
@@ -43,13 +42,13 @@ static int state_get(struct blob_index *x, MDB_txn *txn, bool segments, int64_t 
     }
     if (rc)
         return rc;
-    const uint8_t *raw = value.mv_data;
-    if (value.mv_size != STATE_SIZE || get_le32(raw) != STATE_VERSION)
+    struct blob_state s;
+    if (!row_state_read(slice_make(value.mv_data, value.mv_size), &s))
         return MDB_VERSION_MISMATCH;
-    x->position = (struct blob_position){get_le32(raw + 4), get_le64(raw + 8)};
-    bool crashed = get_le32(raw + 16) & STATE_IN_USE;
-    x->crashed_ms = crashed ? now_ms : (int64_t)get_le64(raw + 20);
-    atomic_store(&x->recheck, crashed || (get_le32(raw + 16) & STATE_RECHECK));
+    x->position = (struct blob_position){s.segment, s.offset};
+    bool crashed = s.flags & ROW_IN_USE;
+    x->crashed_ms = crashed ? now_ms : s.crashed_ms;
+    atomic_store(&x->recheck, crashed || (s.flags & ROW_RECHECK));
     return 0;
 }
 
@@ -94,20 +93,31 @@ static int env_open(struct blob_index *x, const char *dir, bool no_sync)
     return rc;
 }
 
-/* A power cut while LMDB made its file, or damage. All that is in it can be had from the segments. */
-static bool set_aside(const char *dir)
+/* A power cut while LMDB made its file, or damage. All that is in it can be had from the segments. The lock file is
+ * LMDB's own affair. */
+static int set_aside(const char *dir, const char *why, struct err_detail *e)
 {
     char from[4200], to[4200];
     snprintf(from, sizeof from, "%s/data.mdb", dir);
     snprintf(to, sizeof to, "%s/data.mdb.damaged", dir);
-    bool done = rename(from, to) == 0;
-    log_event(LOG_ERROR, "index of bodies damaged, is built anew", LOG_S("path", from),
-              LOG_S("kept", done ? to : strerror(errno)));
-    return done;
+    if (rename(from, to))
+        return err_set(e, ERR_IO, "rename %s to %s: %s", from, to, strerror(errno));
+    log_event(LOG_ERROR, "index of bodies damaged, is built anew", LOG_S("why", why), LOG_S("kept", to));
+    return store_files_sync(dir, e);
+}
+
+/* Nobody has it open yet. */
+static int damage_clear(const char *dir, bool *aside_r, struct err_detail *e)
+{
+    struct err_detail found = {""};
+    int rc = index_check_files(dir, false, NULL, &found);
+    *aside_r = rc == ERR_CORRUPT;
+    return *aside_r ? set_aside(dir, found.text, e) : rc ? err_set(e, rc, "%s: %s", dir, found.text) : 0;
 }
 
 int index_open(struct blob_index *x, const char *dir, bool no_sync, bool segments, int64_t now_ms, struct err_detail *e)
 {
+    bool aside;
     pthread_rwlock_init(&x->lock, NULL);
     pthread_mutex_init(&x->step_lock, NULL);
     pthread_mutex_init(&x->wait_lock, NULL);
@@ -116,13 +126,12 @@ int index_open(struct blob_index *x, const char *dir, bool no_sync, bool segment
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&x->wait, &attr);
     pthread_condattr_destroy(&attr);
-    int rc = env_open(x, dir, no_sync);
-    if (rc == MDB_INVALID && set_aside(dir)) {
-        mdb_env_close(x->env);
-        rc = env_open(x, dir, no_sync);
-    }
+    int rc = damage_clear(dir, &aside, e);
+    if (rc)
+        return rc;
+    rc = env_open(x, dir, no_sync);
     if (rc == 0)
-        rc = databases_open(x, segments, now_ms);
+        rc = databases_open(x, segments || aside, now_ms);
     if (rc)
         return err_set(e, index_error(rc), "index of bodies %s: %s (moved away, it is built anew from the bodies)", dir,
                        mdb_strerror(rc));

@@ -27,10 +27,19 @@ int store_env_error(int rc)
     case MDB_PAGE_NOTFOUND:
     case MDB_INVALID:
     case MDB_PANIC:
+    case MDB_CURSOR_FULL: /* deeper than any tree can be */
         return ERR_CORRUPT;
     default:
         return ERR_IO;
     }
+}
+
+void store_env_damaged(struct store_env *env, const char *what)
+{
+    if (!atomic_exchange(&env->is_damaged, true))
+        log_event(LOG_ERROR, "the state is damaged", LOG_S("met", what));
+    if (env->damaged)
+        env->damaged(env->damaged_arg, what);
 }
 
 static int tables_open(struct store_env *env)
@@ -56,9 +65,15 @@ int store_env_open(const char *path, const struct store_options *o, unsigned fla
     struct store_env *env = mem_zalloc(sizeof *env);
     atomic_init(&env->refs, 1);
     pthread_mutex_init(&env->lock, NULL);
+    if (o) {
+        env->damaged = o->damaged;
+        env->damaged_arg = o->arg;
+    }
     unsigned readers = o && o->readers_max ? o->readers_max : READERS_DEFAULT;
     int dead;
     int rc = mdb_env_create(&env->env);
+    if (rc == 0)
+        rc = mdb_env_set_userctx(env->env, env);
     if (rc == 0)
         rc = mdb_env_set_mapsize(env->env, o && o->map_size ? o->map_size : map_default);
     if (rc == 0)
@@ -147,7 +162,8 @@ int store_env_view(struct store_env *env, struct store_view **v_r)
     v->env = store_env_ref(env);
     struct slice value;
     struct position_record p;
-    bool has = view_get(v, TABLE_POSITION, key_position(), &value) && record_position_read(value, &p);
+    bool has = view_get(v, TABLE_POSITION, key_position(), &value) &&
+               view_whole(v, TABLE_POSITION, record_position_read(value, &p));
     v->index = has ? p.index : 0;
     *v_r = v;
     return 0;
@@ -177,7 +193,10 @@ uint64_t store_view_index(const struct store_view *v)
 bool view_get(struct store_view *v, enum table t, struct slice key, struct slice *value_r)
 {
     MDB_val k = val_of(key), value;
-    if (mdb_get(v->txn, v->env->dbi[t], &k, &value))
+    int rc = mdb_get(v->txn, v->env->dbi[t], &k, &value);
+    if (store_env_error(rc) == ERR_CORRUPT)
+        store_env_damaged(v->env, mdb_strerror(rc));
+    if (rc)
         return false;
     *value_r = slice_of(value);
     return true;
@@ -197,7 +216,10 @@ MDB_cursor *view_cursor(struct store_view *v, enum table t)
 static bool cursor_get(MDB_cursor *c, MDB_val *k, struct slice *key_r, struct slice *value_r, MDB_cursor_op op)
 {
     MDB_val value;
-    if (!c || mdb_cursor_get(c, k, &value, op))
+    int rc = c ? mdb_cursor_get(c, k, &value, op) : MDB_NOTFOUND;
+    if (store_env_error(rc) == ERR_CORRUPT)
+        store_env_damaged(mdb_env_get_userctx(mdb_txn_env(mdb_cursor_txn(c))), mdb_strerror(rc));
+    if (rc)
         return false;
     *key_r = slice_of(*k);
     *value_r = slice_of(value);

@@ -15,6 +15,9 @@ struct store_env {
     pthread_mutex_t lock;    /* idle */
     struct store_view *idle; /* reset read transactions, cheap to renew */
     unsigned idle_n;
+    void (*damaged)(void *arg, const char *what); /* store_options */
+    void *damaged_arg;
+    _Atomic bool is_damaged;
 };
 
 /* path is the folder itself; made when missing. One reference. */
@@ -24,6 +27,8 @@ struct store_env *store_env_ref(struct store_env *env);
 void store_env_unref(struct store_env **env);
 /* An err.h code for one of LMDB's. */
 int store_env_error(int rc);
+/* Met by a read: store_options.damaged. */
+void store_env_damaged(struct store_env *env, const char *what);
 
 static inline MDB_val val_of(struct slice s)
 {
@@ -43,6 +48,13 @@ struct store_view {
 /* Takes over no reference: refs env itself while the view is open. */
 int store_env_view(struct store_env *env, struct store_view **v_r);
 
+/* What became of reading a record: it passes `read` on, and when that is false tells of the damage. */
+static inline bool view_whole(struct store_view *v, enum table t, bool read)
+{
+    if (!read)
+        store_env_damaged(v->env, table_name(t));
+    return read;
+}
 /* Reads in a view; slices are valid until it closes. */
 bool view_get(struct store_view *v, enum table t, struct slice key, struct slice *value_r);
 /* For view_each below. NULL only when the environment is broken. */

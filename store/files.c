@@ -14,7 +14,7 @@
  *   1  mark written                           the copy is dropped: nothing was swapped
  *   2  state → state.old                      no state: state.incoming with its mark takes the place
  *   3  state.incoming → state                 state.old is dropped */
-static const char mark_name[] = "complete";
+static const char mark_name[] = "complete", damaged_name[] = "state.damaged";
 
 char *store_files_path(const char *dir, const char *name)
 {
@@ -109,6 +109,23 @@ int store_files_swap(const char *dir, struct err_detail *e)
     mark_drop(dir);
     drop(dir, "state.old");
     return 0;
+}
+
+/* One rename: a crash before it finds the damage again, one behind it finds no state. */
+int store_set_aside(const char *dir, struct err_detail *e)
+{
+    drop(dir, damaged_name);
+    return move(dir, "state", damaged_name, e);
+}
+
+bool store_is_aside(const char *dir)
+{
+    return store_files_has(dir, damaged_name);
+}
+
+void store_aside_remove(const char *dir)
+{
+    drop(dir, damaged_name);
 }
 
 int store_files_recover(const char *dir, struct err_detail *e)

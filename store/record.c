@@ -3,18 +3,27 @@
 /* Results with very many UID ranges are the longest. */
 enum { BYTES_MAX = 1 << 28 };
 
+/* No digest is over this record, and a wrong index would apply entries twice or never: it has a checksum of its own. */
 void record_position_write(struct buf *b, const struct position_record *r)
 {
-    buf_put_u8(b, RECORD_VERSION);
+    size_t start = buf_len(b);
+    buf_put_u8(b, POSITION_VERSION);
     buf_put_u64(b, r->index);
     buf_put_u64(b, r->term);
     buf_put_u64(b, r->digest.lo);
     buf_put_u64(b, r->digest.hi);
+    buf_put_u64(b, checksum64(slice_from(buf_slice(b), start)));
 }
 
 bool record_position_read(struct slice v, struct position_record *r)
 {
-    struct reader in = record_begin(v);
+    size_t body = v.n >= 8 ? v.n - 8 : 0;
+    if (v.n && v.p[0] == POSITION_VERSION && (body == 0 || get_le64(v.p + body) != checksum64(slice_first(v, body))))
+        return false;
+    struct reader in = {.in = v.n && v.p[0] == POSITION_VERSION ? slice_first(v, body) : v};
+    uint8_t version = read_u8(&in);
+    if (version != RECORD_VERSION && version != POSITION_VERSION)
+        in.failed = true;
     r->index = read_u64(&in);
     r->term = read_u64(&in);
     r->digest.lo = read_u64(&in);

@@ -97,7 +97,8 @@ static bool exact_resolve(struct resolution *r, struct slice address, unsigned d
     struct key k;
     struct slice value;
     struct address_record record;
-    if (!view_get(r->v, TABLE_ADDRESS, key_address(&k, address), &value) || !record_address_read(value, &record))
+    if (!view_get(r->v, TABLE_ADDRESS, key_address(&k, address), &value) ||
+        !view_whole(r->v, TABLE_ADDRESS, record_address_read(value, &record)))
         return false;
     if (record.kind == ADDRESS_USER)
         account_add(r, record.account);
@@ -192,7 +193,8 @@ static void address_resolve(struct resolution *r, struct slice address, unsigned
         return;
     if (postmaster && postmaster_resolve(r, domain, depth))
         return;
-    if (record_bytes_read(value, &catch_all) && catch_all.n && !slice_eq(catch_all, address))
+    if (view_whole(r->v, TABLE_DOMAIN, record_bytes_read(value, &catch_all)) && catch_all.n &&
+        !slice_eq(catch_all, address))
         address_resolve(r, catch_all, depth + 1);
 }
 

@@ -1,11 +1,11 @@
 /* What lies in the replicated state's LMDB environment: one named database a table. Everything here lasts on disk and
  * travels in exports, so it never changes meaning: a changed record gets a new version, and old versions stay readable.
- * Keys are big-endian, so that they sort by number; values are little-endian and start with a version byte, now 1
- * everywhere. "bytes" is u32 length + bytes, the u8 before a keyword is its length.
+ * Keys are big-endian, so that they sort by number; values are little-endian and start with a version byte, now 2 for
+ * the position and 1 everywhere else. "bytes" is u32 length + bytes, the u8 before a keyword is its length.
  *
  *   table     key                                    value after the version
- *   position  "p"                                    index u64, term u64, digest lo u64, hi u64     (not part of the
- * digest) state     "s"                                    next account, mailbox, email id u64 × 3, time ms u64, format
+ *   position  "p"                                    index u64, term u64, digest lo u64, hi u64, checksum u64 of
+ * all before (not part of the digest; version 1 has no checksum) state     "s"                                    next account, mailbox, email id u64 × 3, time ms u64, format
  * u32, accounts, mailboxes, messages, bodies, body bytes u64 × 5 account   account u64                            state
  * u8, quota, used, messages u64 × 3, created ms u64, last UIDVALIDITY u32, names u32, inbox u64, address bytes,
  * password bytes address   domain, NUL, local part                kind u8 (1 user, 2 alias), account u64, targets bytes
@@ -67,6 +67,7 @@ const char *table_name(enum table t);
 enum {
     KEY_MAX = 511, /* LMDB's */
     RECORD_VERSION = 1,
+    POSITION_VERSION = 2, /* since it has a checksum */
     RUNS_MAX = 64, /* runs a record: small enough to rewrite for each append */
     MARK_UNSEEN = 1,
     MARK_DELETED = 2,

@@ -13,12 +13,12 @@
 #define STORE_STORE_H
 
 #include "node/base/buf.h"
-#include "node/base/buf.h"
 #include "node/base/err.h"
 #include "node/base/hash.h"
 #include "node/base/mem.h"
 #include "node/base/slice.h"
 #include "node/base/uidset.h"
+#include "store/watch.h"
 
 struct store;
 struct store_view;
@@ -29,6 +29,10 @@ struct store_options {
     size_t map_size;      /* bytes of address space, LMDB's limit; 0: 64 GiB */
     bool no_sync;         /* tests only */
     unsigned readers_max; /* 0: 512 */
+    /* A read met what cannot have been written: the process must end, as it would lie by leaving it out. Any thread;
+     * may be called more than once. NULL: it is logged, and every later commit fails. */
+    void (*damaged)(void *arg, const char *what);
+    void *arg;
 };
 /* Opens or makes DIR/state. */
 int store_open(const char *dir, const struct store_options *o, struct store **s_r, struct err_detail *e);
@@ -101,6 +105,21 @@ struct store_position {
 void store_position(struct store *s, struct store_position *p_r); /* of the last commit; any thread */
 /* Reads everything and compares with the incremental digest: ERR_CORRUPT when they differ. Slow; any thread. */
 int store_scrub(struct store *s, struct sum128 *digest_r);
+
+/* ---- damage: flipped bits, lost pages ---- */
+
+/* Is it on disk what was applied: every page in its place (store/pages.h), and the records those of the incremental
+ * digest. ERR_CORRUPT, with where in e: the node has to copy the state from a peer. ERR_CANCELED; else it cannot be
+ * told. Reads all, a hundred megabytes and more a second; any thread. watch may be NULL. */
+int store_check(struct store *s, const struct store_watch *watch, struct err_detail *e);
+/* Before store_open. live: another process may have it open. 0 too when there is no state yet. */
+int store_check_files(const char *dir, bool live, const struct store_watch *watch, struct err_detail *e);
+/* Moves a damaged state to DIR/state.damaged (what lies there is removed), so that store_open makes an empty one: the
+ * replicated log and a peer's copy fill it. */
+int store_set_aside(const char *dir, struct err_detail *e);
+bool store_is_aside(const char *dir);
+/* When the state is whole again. */
+void store_aside_remove(const char *dir);
 
 /* A consistent copy of the whole state, for a node that fell behind. Any thread (holds one LMDB read transaction:
  * do not dawdle). The stream is versioned and checksummed by itself. */

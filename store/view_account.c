@@ -1,6 +1,7 @@
 #include "store/env.h"
 
-/* Reads of accounts, domains, aliases, settings and members. */
+/* Reads of accounts, domains, aliases, settings and members. What a read meets of damage ends the process
+ * (store_options.damaged); until then it is left out. */
 
 int store_account_get(struct store_view *v, uint64_t id, struct store_account *a_r)
 {
@@ -9,7 +10,7 @@ int store_account_get(struct store_view *v, uint64_t id, struct store_account *a
     struct account_record r;
     if (!view_get(v, TABLE_ACCOUNT, key_u64(&k, id), &value))
         return ERR_NOTFOUND;
-    if (!record_account_read(value, &r))
+    if (!view_whole(v, TABLE_ACCOUNT, record_account_read(value, &r)))
         return ERR_CORRUPT;
     *a_r = (struct store_account){
         .id = id,
@@ -33,7 +34,7 @@ int store_account_find(struct store_view *v, struct slice address, struct store_
         return ERR_NOTFOUND;
     if (!view_get(v, TABLE_ADDRESS, key_address(&k, address), &value))
         return ERR_NOTFOUND;
-    if (!record_address_read(value, &r))
+    if (!view_whole(v, TABLE_ADDRESS, record_address_read(value, &r)))
         return ERR_CORRUPT;
     return r.kind == ADDRESS_USER ? store_account_get(v, r.account, a_r) : ERR_NOTFOUND;
 }
@@ -61,8 +62,8 @@ void store_account_each(struct store_view *v, struct slice domain,
     MDB_cursor *c = view_cursor(v, TABLE_ADDRESS);
     for (bool has = cursor_seek(c, prefix, &key, &value); has && key_starts(key, prefix);
          has = cursor_next(c, &key, &value))
-        if (record_address_read(value, &r) && r.kind == ADDRESS_USER && store_account_get(v, r.account, &a) == 0 &&
-            !each(arg, &a))
+        if (view_whole(v, TABLE_ADDRESS, record_address_read(value, &r)) && r.kind == ADDRESS_USER &&
+            store_account_get(v, r.account, &a) == 0 && !each(arg, &a))
             break;
     mdb_cursor_close(c);
 }
@@ -76,7 +77,8 @@ void store_alias_each(struct store_view *v, bool (*each)(void *arg, struct slice
     MDB_cursor *c = view_cursor(v, TABLE_ADDRESS);
     for (bool has = cursor_seek(c, slice_make(NULL, 0), &key, &value); has; has = cursor_next(c, &key, &value)) {
         size_t domain_n = slice_find(key, 0);
-        if (!record_address_read(value, &r) || r.kind != ADDRESS_ALIAS || domain_n >= key.n)
+        if (!view_whole(v, TABLE_ADDRESS, record_address_read(value, &r)) || r.kind != ADDRESS_ALIAS ||
+            domain_n >= key.n)
             continue;
         struct slice local = slice_from(key, domain_n + 1);
         memcpy(address, local.p, local.n);
@@ -105,7 +107,7 @@ void store_domain_each(struct store_view *v, bool (*each)(void *arg, const struc
     struct store_domain d;
     MDB_cursor *c = view_cursor(v, TABLE_DOMAIN);
     for (bool has = cursor_seek(c, slice_make(NULL, 0), &d.name, &value); has; has = cursor_next(c, &d.name, &value))
-        if (record_bytes_read(value, &d.catch_all) && !each(arg, &d))
+        if (view_whole(v, TABLE_DOMAIN, record_bytes_read(value, &d.catch_all)) && !each(arg, &d))
             break;
     mdb_cursor_close(c);
 }
@@ -115,7 +117,7 @@ int store_setting_get(struct store_view *v, struct slice name, struct slice *val
     struct slice value;
     if (name.n == 0 || name.n > KEY_MAX || !view_get(v, TABLE_SETTING, name, &value))
         return ERR_NOTFOUND;
-    return record_bytes_read(value, value_r) ? 0 : ERR_CORRUPT;
+    return view_whole(v, TABLE_SETTING, record_bytes_read(value, value_r)) ? 0 : ERR_CORRUPT;
 }
 
 void store_setting_each(struct store_view *v, bool (*each)(void *arg, struct slice name, struct slice value), void *arg)
@@ -123,15 +125,15 @@ void store_setting_each(struct store_view *v, bool (*each)(void *arg, struct sli
     struct slice name, value, text;
     MDB_cursor *c = view_cursor(v, TABLE_SETTING);
     for (bool has = cursor_seek(c, slice_make(NULL, 0), &name, &value); has; has = cursor_next(c, &name, &value))
-        if (record_bytes_read(value, &text) && !each(arg, name, text))
+        if (view_whole(v, TABLE_SETTING, record_bytes_read(value, &text)) && !each(arg, name, text))
             break;
     mdb_cursor_close(c);
 }
 
-static bool member_of(struct slice key, struct slice value, struct store_member *m_r)
+static bool member_of(struct store_view *v, struct slice key, struct slice value, struct store_member *m_r)
 {
     struct member_record r;
-    if (key.n != 8 || !record_member_read(value, &r))
+    if (!view_whole(v, TABLE_MEMBER, key.n == 8 && record_member_read(value, &r)))
         return false;
     *m_r = (struct store_member){
         .id = get_be64(key.p),
@@ -151,7 +153,7 @@ int store_member_get(struct store_view *v, uint64_t id, struct store_member *m_r
     struct slice value, key = key_u64(&k, id);
     if (!view_get(v, TABLE_MEMBER, key, &value))
         return ERR_NOTFOUND;
-    return member_of(key, value, m_r) ? 0 : ERR_CORRUPT;
+    return member_of(v, key, value, m_r) ? 0 : ERR_CORRUPT;
 }
 
 void store_member_each(struct store_view *v, bool (*each)(void *arg, const struct store_member *m), void *arg)
@@ -160,7 +162,7 @@ void store_member_each(struct store_view *v, bool (*each)(void *arg, const struc
     struct store_member m;
     MDB_cursor *c = view_cursor(v, TABLE_MEMBER);
     for (bool has = cursor_seek(c, slice_make(NULL, 0), &key, &value); has; has = cursor_next(c, &key, &value))
-        if (member_of(key, value, &m) && !each(arg, &m))
+        if (member_of(v, key, value, &m) && !each(arg, &m))
             break;
     mdb_cursor_close(c);
 }

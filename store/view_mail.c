@@ -1,6 +1,7 @@
 #include "store/env.h"
 
-/* Reads of mailboxes and messages. Damage that a read meets is left out; scrub names it. */
+/* Reads of mailboxes and messages. What a read meets of damage ends the process (store_options.damaged); until then it
+ * is left out. */
 
 static const struct slice inbox = {(const uint8_t *)"INBOX", 5};
 
@@ -17,7 +18,7 @@ static bool children_exist(struct store_view *v, uint64_t account, struct slice 
     MDB_cursor *c = view_cursor(v, TABLE_NAME);
     for (bool has = cursor_seek(c, prefix, &key, &value); has && !found && key_starts(key, prefix);
          has = cursor_next(c, &key, &value))
-        found = record_name_read(value, &r) && r.mailbox;
+        found = view_whole(v, TABLE_NAME, record_name_read(value, &r)) && r.mailbox;
     mdb_cursor_close(c);
     return found;
 }
@@ -42,9 +43,10 @@ static int mailbox_read(struct store_view *v, uint64_t id, struct store_mailbox 
     struct name_record name;
     if (!view_get(v, TABLE_MAILBOX, key_u64(&k, id), &value))
         return ERR_NOTFOUND;
-    if (!record_mailbox_read(value, &r))
+    if (!view_whole(v, TABLE_MAILBOX, record_mailbox_read(value, &r)))
         return ERR_CORRUPT;
-    bool named = view_get(v, TABLE_NAME, key_name(&k, r.account, r.name), &value) && record_name_read(value, &name);
+    bool named = view_get(v, TABLE_NAME, key_name(&k, r.account, r.name), &value) &&
+                 view_whole(v, TABLE_NAME, record_name_read(value, &name));
     *m_r = (struct store_mailbox){
         .id = id,
         .account = r.account,
@@ -82,7 +84,7 @@ int store_mailbox_find(struct store_view *v, uint64_t account, struct slice name
     struct slice key = key_name(&k, account, name);
     if (slice_istarts(name, inbox) && (name.n == inbox.n || name.p[inbox.n] == '/'))
         memcpy(k.b + 8, inbox.p, inbox.n);
-    if (!view_get(v, TABLE_NAME, key, &value) || !record_name_read(value, &r) || !r.mailbox)
+    if (!view_get(v, TABLE_NAME, key, &value) || !view_whole(v, TABLE_NAME, record_name_read(value, &r)) || !r.mailbox)
         return ERR_NOTFOUND;
     return mailbox_read(v, r.mailbox, m_r);
 }
@@ -91,7 +93,7 @@ int store_mailbox_find(struct store_view *v, uint64_t account, struct slice name
 static bool name_resolve(struct store_view *v, struct slice key, struct slice value, struct store_mailbox *m_r)
 {
     struct name_record r;
-    if (!record_name_read(value, &r))
+    if (!view_whole(v, TABLE_NAME, record_name_read(value, &r)))
         return false;
     if (r.mailbox)
         return mailbox_read(v, r.mailbox, m_r) == 0;
@@ -129,7 +131,7 @@ void store_message_each(struct store_view *v, uint64_t mailbox, uint32_t first, 
     MDB_cursor *c = view_cursor(v, TABLE_MESSAGE);
     for (bool has = cursor_seek(c, key_uid(&k, mailbox, first), &key, &value);
          has && get_be64(key.p) == mailbox && get_be32(key.p + 8) <= last; has = cursor_next(c, &key, &value)) {
-        if (!record_message_read(value, &m))
+        if (!view_whole(v, TABLE_MESSAGE, record_message_read(value, &m)))
             continue;
         m.uid = get_be32(key.p + 8);
         if (!each(arg, &m))
@@ -144,7 +146,7 @@ int store_message_get(struct store_view *v, uint64_t mailbox, uint32_t uid, stru
     struct slice value;
     if (!view_get(v, TABLE_MESSAGE, key_uid(&k, mailbox, uid), &value))
         return ERR_NOTFOUND;
-    if (!record_message_read(value, m_r))
+    if (!view_whole(v, TABLE_MESSAGE, record_message_read(value, m_r)))
         return ERR_CORRUPT;
     m_r->uid = uid;
     return 0;
@@ -159,7 +161,7 @@ void store_uids(struct store_view *v, uint64_t mailbox, struct uid_set *set)
     MDB_cursor *c = view_cursor(v, TABLE_RUNS);
     for (bool has = cursor_seek(c, key_uid(&k, mailbox, 0), &key, &value); has && get_be64(key.p) == mailbox;
          has = cursor_next(c, &key, &value)) {
-        if (!record_runs_read(value, ranges, &n))
+        if (!view_whole(v, TABLE_RUNS, record_runs_read(value, ranges, &n)))
             continue;
         for (size_t i = 0; i < n; i++)
             uid_set_add(set, ranges[i].first, ranges[i].last);
@@ -191,7 +193,8 @@ static void expunged_collect(struct store_view *v, uint64_t mailbox, uint64_t si
     MDB_cursor *c = view_cursor(v, TABLE_EXPUNGED);
     for (bool has = cursor_seek(c, key_modseq(&k, mailbox, since + 1, 0), &key, &value);
          has && get_be64(key.p) == mailbox; has = cursor_next(c, &key, &value))
-        if (record_valid(TABLE_EXPUNGED, key, value) && record_u32_read(value, &r.last)) {
+        if (view_whole(v, TABLE_EXPUNGED,
+                       record_valid(TABLE_EXPUNGED, key, value) && record_u32_read(value, &r.last))) {
             r.first = get_be32(key.p + 16);
             buf_append(&ranges, &r, sizeof r);
         }
@@ -208,7 +211,7 @@ int store_changes(struct store_view *v, uint64_t mailbox, uint64_t since,
     struct mailbox_record r;
     if (!view_get(v, TABLE_MAILBOX, key_u64(&k, mailbox), &value))
         return ERR_NOTFOUND;
-    if (!record_mailbox_read(value, &r))
+    if (!view_whole(v, TABLE_MAILBOX, record_mailbox_read(value, &r)))
         return ERR_CORRUPT;
     if (since < r.highest_modseq) {
         if (changed)
@@ -226,7 +229,7 @@ int store_summary(struct store_view *v, const struct body_hash *hash, struct sli
     struct slice value;
     if (!view_get(v, TABLE_SUMMARY, key_hash(hash), &value))
         return ERR_NOTFOUND;
-    return record_opaque_read(value, summary_r) ? 0 : ERR_CORRUPT;
+    return view_whole(v, TABLE_SUMMARY, record_opaque_read(value, summary_r)) ? 0 : ERR_CORRUPT;
 }
 
 int store_content_get(struct store_view *v, const struct body_hash *hash, struct store_content *c_r)
@@ -235,7 +238,7 @@ int store_content_get(struct store_view *v, const struct body_hash *hash, struct
     if (!view_get(v, TABLE_CONTENT, key_hash(hash), &value))
         return ERR_NOTFOUND;
     c_r->hash = *hash;
-    return record_content_read(value, &c_r->refs, &c_r->size) ? 0 : ERR_CORRUPT;
+    return view_whole(v, TABLE_CONTENT, record_content_read(value, &c_r->refs, &c_r->size)) ? 0 : ERR_CORRUPT;
 }
 
 void store_content_each(struct store_view *v, const struct body_hash *after,
@@ -246,7 +249,7 @@ void store_content_each(struct store_view *v, const struct body_hash *after,
     MDB_cursor *c = view_cursor(v, TABLE_CONTENT);
     for (bool has = cursor_seek(c, start, &key, &value); has; has = cursor_next(c, &key, &value)) {
         if ((after && slice_eq(key, start)) || key.n != BODY_HASH_SIZE ||
-            !record_content_read(value, &content.refs, &content.size))
+            !view_whole(v, TABLE_CONTENT, record_content_read(value, &content.refs, &content.size)))
             continue;
         memcpy(content.hash.b, key.p, BODY_HASH_SIZE);
         if (!each(arg, &content))

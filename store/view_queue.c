@@ -1,7 +1,8 @@
 #include "store/env.h"
 #include "store/queue_schema.h"
 
-/* Reads of the queue. Damage that a read meets is left out; scrub names it. */
+/* Reads of the queue. What a read meets of damage ends the process (store_options.damaged); until then it is left out.
+ */
 
 int store_queue_item(struct store_view *v, uint64_t item, struct store_queue_item *i_r)
 {
@@ -9,7 +10,7 @@ int store_queue_item(struct store_view *v, uint64_t item, struct store_queue_ite
     struct slice value;
     if (!view_get(v, TABLE_QUEUE, key_u64(&k, item), &value))
         return ERR_NOTFOUND;
-    if (!record_queue_item_read(value, i_r))
+    if (!view_whole(v, TABLE_QUEUE, record_queue_item_read(value, i_r)))
         return ERR_CORRUPT;
     i_r->id = item;
     return 0;
@@ -25,7 +26,7 @@ void store_queue_item_each(struct store_view *v, uint64_t after,
         return;
     MDB_cursor *c = view_cursor(v, TABLE_QUEUE);
     for (bool has = cursor_seek(c, key_u64(&k, after + 1), &key, &value); has; has = cursor_next(c, &key, &value)) {
-        if (!record_queue_item_read(value, &i))
+        if (!view_whole(v, TABLE_QUEUE, record_queue_item_read(value, &i)))
             continue;
         i.id = get_be64(key.p);
         if (!each(arg, &i))
@@ -42,7 +43,7 @@ static int leg_read(struct store_view *v, uint64_t item, uint32_t leg, struct qu
     struct slice value;
     if (!view_get(v, TABLE_QUEUE_LEG, key_queue_leg(&k, item, leg), &value))
         return ERR_NOTFOUND;
-    if (!record_queue_leg_read(value, l))
+    if (!view_whole(v, TABLE_QUEUE_LEG, record_queue_leg_read(value, l)))
         return ERR_CORRUPT;
     l->l.item = item;
     l->l.leg = leg;
@@ -67,7 +68,7 @@ void store_queue_leg_each(struct store_view *v, uint64_t item, bool (*each)(void
     MDB_cursor *c = view_cursor(v, TABLE_QUEUE_LEG);
     for (bool has = cursor_seek(c, key_queue_leg(&k, item, 0), &key, &value); has && get_be64(key.p) == item;
          has = cursor_next(c, &key, &value)) {
-        if (!record_queue_leg_read(value, &l))
+        if (!view_whole(v, TABLE_QUEUE_LEG, record_queue_leg_read(value, &l)))
             continue;
         l.l.item = item;
         l.l.leg = get_be32(key.p + 8);
@@ -79,6 +80,7 @@ void store_queue_leg_each(struct store_view *v, uint64_t item, bool (*each)(void
 
 /* Both tables have the item first in their keys, so two cursors go through them side by side. */
 struct walk {
+    struct store_view *v;
     MDB_cursor *legs;
     struct slice key, value; /* of the next leg */
     bool has;
@@ -93,7 +95,7 @@ static void walk_legs(struct walk *w, uint64_t item)
     if (w->has && get_be64(w->key.p) < item) /* behind those that were left out */
         w->has = cursor_seek(w->legs, key_queue_leg(&k, item, 0), &w->key, &w->value);
     for (; w->has && get_be64(w->key.p) == item; w->has = cursor_next(w->legs, &w->key, &w->value)) {
-        if (!record_queue_leg_read(w->value, &l))
+        if (!view_whole(w->v, TABLE_QUEUE_LEG, record_queue_leg_read(w->value, &l)))
             continue;
         l.l.item = item;
         l.l.leg = get_be32(w->key.p + 8);
@@ -106,11 +108,11 @@ void store_queue_walk(struct store_view *v, bool (*item)(void *arg, const struct
 {
     struct slice key, value, all = slice_make(NULL, 0);
     struct store_queue_item i;
-    struct walk w = {.legs = view_cursor(v, TABLE_QUEUE_LEG), .leg = leg, .arg = arg};
+    struct walk w = {.v = v, .legs = view_cursor(v, TABLE_QUEUE_LEG), .leg = leg, .arg = arg};
     MDB_cursor *c = view_cursor(v, TABLE_QUEUE);
     w.has = cursor_seek(w.legs, all, &w.key, &w.value);
     for (bool has = cursor_seek(c, all, &key, &value); has; has = cursor_next(c, &key, &value)) {
-        if (!record_queue_item_read(value, &i))
+        if (!view_whole(v, TABLE_QUEUE, record_queue_item_read(value, &i)))
             continue;
         i.id = get_be64(key.p);
         if (item(arg, &i))
@@ -145,7 +147,7 @@ void store_queue_attempt_each(struct store_view *v, uint64_t item, uint32_t leg,
     MDB_cursor *c = view_cursor(v, TABLE_QUEUE_ATTEMPT);
     for (bool has = cursor_seek(c, key_queue_attempt(&k, item, leg, 0), &key, &value);
          has && get_be64(key.p) == item && get_be32(key.p + 8) == leg; has = cursor_next(c, &key, &value)) {
-        if (!record_queue_attempt_read(value, &a))
+        if (!view_whole(v, TABLE_QUEUE_ATTEMPT, record_queue_attempt_read(value, &a)))
             continue;
         a.a.attempt = get_be32(key.p + 12);
         if (!each(arg, &a.a))
@@ -162,7 +164,7 @@ void store_queue_reply_each(struct store_view *v, uint64_t item, uint32_t leg, u
     struct queue_attempt_record a;
     struct store_queue_reply r;
     if (!view_get(v, TABLE_QUEUE_ATTEMPT, key_queue_attempt(&k, item, leg, attempt), &value) ||
-        !record_queue_attempt_read(value, &a))
+        !view_whole(v, TABLE_QUEUE_ATTEMPT, record_queue_attempt_read(value, &a)))
         return;
     struct reader in = {.in = a.replies};
     for (unsigned i = 0; i < a.reply_n; i++)
@@ -177,7 +179,7 @@ int store_queue_destination(struct store_view *v, struct slice name, struct stor
     struct slice value;
     if (name.n == 0 || name.n > QUEUE_DESTINATION_MAX || !view_get(v, TABLE_DESTINATION, name, &value))
         return ERR_NOTFOUND;
-    if (!record_destination_read(value, d_r))
+    if (!view_whole(v, TABLE_DESTINATION, record_destination_read(value, d_r)))
         return ERR_CORRUPT;
     d_r->name = name;
     return 0;
@@ -210,7 +212,7 @@ void store_queue_destination_each(struct store_view *v,
     struct store_queue_destination d;
     MDB_cursor *c = view_cursor(v, TABLE_DESTINATION);
     for (bool has = cursor_seek(c, slice_make(NULL, 0), &key, &value); has; has = cursor_next(c, &key, &value)) {
-        if (key.n > QUEUE_DESTINATION_MAX || !record_destination_read(value, &d))
+        if (key.n > QUEUE_DESTINATION_MAX || !view_whole(v, TABLE_DESTINATION, record_destination_read(value, &d)))
             continue;
         d.name = key;
         if (!each(arg, &d))
@@ -232,8 +234,9 @@ void store_queue_lease_each(struct store_view *v, uint64_t node,
     MDB_cursor *c = view_cursor(v, TABLE_QUEUE_LEASE);
     for (bool has = cursor_seek(c, key_queue_lease(&k, node, 0, 0, 0), &key, &value);
          has && (node == 0 || get_be64(key.p) == node); has = cursor_next(c, &key, &value))
-        if (record_u64_read(value, &until) && !each(arg, get_be64(key.p), get_be64(key.p + 8), (int64_t)until,
-                                                    get_be64(key.p + 16), get_be32(key.p + 24)))
+        if (view_whole(v, TABLE_QUEUE_LEASE, record_u64_read(value, &until)) &&
+            !each(arg, get_be64(key.p), get_be64(key.p + 8), (int64_t)until, get_be64(key.p + 16),
+                  get_be32(key.p + 24)))
             break;
     mdb_cursor_close(c);
 }
@@ -250,7 +253,8 @@ void store_queue_totals(struct store_view *v, struct store_queue_totals *t_r)
     struct slice value;
     struct queue_state_record q;
     *t_r = (struct store_queue_totals){0};
-    if (!view_get(v, TABLE_QUEUE_STATE, key_queue_state(), &value) || !record_queue_state_read(value, &q))
+    if (!view_get(v, TABLE_QUEUE_STATE, key_queue_state(), &value) ||
+        !view_whole(v, TABLE_QUEUE_STATE, record_queue_state_read(value, &q)))
         return;
     *t_r = (struct store_queue_totals){.items = q.items,
                                        .recipients = q.recipients,

@@ -104,7 +104,10 @@ void fx_scrub(struct fx *f)
 {
     struct sum128 digest;
     struct store_position p;
+    struct err_detail e = {""};
     assert_int_equal(store_scrub(f->s, &digest), 0);
+    if (store_check(f->s, NULL, &e))
+        fail_msg("%s", e.text);
     store_position(f->s, &p);
     assert_true(digest.lo == p.digest.lo && digest.hi == p.digest.hi);
 }

@@ -49,8 +49,18 @@ static void test_small_records(void **state)
     struct buf b = {0};
     (void)state;
     struct position_record p = {1, 2, {3, 4}};
+    uint8_t raw[33];
     record_position_write(&b, &p);
-    expect_hex(&b, "010100000000000000020000000000000003000000000000000400000000000000");
+    struct position_record got;
+    assert_true(record_position_read(buf_slice(&b), &got) && got.index == 1 && got.digest.hi == 4);
+    for (unsigned bit = 0; bit < 8 * 41; bit++) { /* no digest is over this one */
+        b.base[b.start + bit / 8] ^= (uint8_t)(1u << bit % 8);
+        assert_false(record_position_read(buf_slice(&b), &got));
+        b.base[b.start + bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    expect_hex(&b, "020100000000000000020000000000000003000000000000000400000000000000c3d1aa83bc9581e8");
+    hex_decode(slice_str("010100000000000000020000000000000003000000000000000400000000000000"), raw, sizeof raw);
+    assert_true(record_position_read(slice_make(raw, sizeof raw), &got) && got.term == 2 && got.digest.lo == 3);
     struct state_record st = {1, 2, 3, -1, 5, 6, 7, 8, 9, 10};
     record_state_write(&b, &st);
     expect_hex(&b, "01010000000000000002000000000000000300000000000000ffffffffffffffff05000000"
