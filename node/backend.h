@@ -24,10 +24,12 @@ struct services {
     struct compute *compute;
     struct auth_cache *auth_cache;
     struct throttle *throttle;
+    /* The state is not being copied or replayed: a body that it does not refer to is not needed. Set by main. */
+    _Atomic bool references_known;
     unsigned write_wait_ms;
     uint64_t in_flight_max; /* bytes of message bodies being taken in, over all sessions */
     _Atomic uint64_t in_flight;
-    _Atomic unsigned writes;            /* writes with bodies under way */
+    _Atomic unsigned writes;                              /* writes with bodies under way */
     struct worker_backend *workers[SERVICES_WORKERS_MAX]; /* complete before mail flows; then fixed */
     unsigned worker_n;
 };

@@ -41,6 +41,7 @@ static const struct key keys[] = {
     KEY("store", "disk_reserve_mb", BYTES_MB, disk_reserve, 1, 1 << 24),
     KEY("store", "snapshot_threshold", NUMBER, snapshot_threshold, 16, 1 << 20),
     KEY("store", "snapshot_trailing", NUMBER, snapshot_trailing, 16, 1 << 20),
+    KEY("store", "check_interval_s", NUMBER, check_interval_s, 0, 31536000),
     KEY("queue", "resolvers", TEXT, queue_resolvers, 0, 1000),
     KEY("queue", "deliveries", NUMBER, queue_deliveries, 1, 10000),
     KEY("queue", "ca_file", TEXT, queue_ca_file, 0, 4000),
@@ -311,6 +312,7 @@ static void defaults(struct config *c)
     c->voters = 3;
     c->map_size = (uint64_t)64 << 30;
     c->disk_reserve = (uint64_t)256 << 20;
+    c->check_interval_s = 24 * 3600;
     c->message_size_max = (uint64_t)50 << 20;
     c->write_wait_ms = 30000;
     c->connections = 20000;

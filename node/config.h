@@ -30,6 +30,7 @@ struct config {
     char *tls_certificate, *tls_key;
     uint64_t map_size, disk_reserve;
     unsigned snapshot_threshold, snapshot_trailing; /* 0: default */
+    unsigned check_interval_s;                      /* between readings for damage; 0: none */
     uint64_t message_size_max;
     unsigned write_wait_ms, connections, connections_per_address, workers, recipients_max;
     char *queue_resolvers, *queue_ca_file; /* NULL: the system's */

@@ -27,6 +27,7 @@ void health_set(struct health *h, bool member, const struct replication_now *now
     h->now = *now;
     h->not_ready = !member            ? "belongs to no cluster"
                    : draining         ? "draining"
+                   : now->healing     ? "healing: the state was damaged, and is made anew"
                    : now->syncing     ? "syncing state from a peer"
                    : now->refused     ? "the cluster does not let this node in: its log says why"
                    : !now->has_leader ? "no leader is known: no quorum"

@@ -56,7 +56,8 @@ static void *run(void *arg)
     pthread_setname_np(pthread_self(), "janitor");
     while (rest(j)) {
         uint64_t freed = 0, part;
-        while (!stopped(j) && (part = blob_collect(j->services->blobs, body_is_live, j->services)) > 0)
+        while (!stopped(j) && atomic_load(&j->services->references_known) &&
+               (part = blob_collect(j->services->blobs, body_is_live, j->services)) > 0)
             freed += part;
         if (freed)
             log_event(LOG_INFO, "space of bodies freed", LOG_U("bytes", freed));

@@ -2,6 +2,7 @@
 
 #include "node/admin.h"
 #include "node/base/clock.h"
+#include "node/check.h"
 #include "node/health.h"
 #include "node/janitor.h"
 #include "node/listener.h"
@@ -37,12 +38,14 @@ struct node {
     struct admin *admin;
     struct http *http;
     struct janitor *janitor;
+    struct checker *checker;
     _Atomic(struct queue *) queue; /* services.queue, for the applier's thread */
     struct health health;
     uv_timer_t check;
     uv_signal_t signals[3];
     enum serving serving;
     bool draining, stopping, told_ready;
+    bool healed; /* nothing is set aside any more */
     int lock_fd;
     int64_t started_ms;
 };
@@ -97,6 +100,12 @@ static void fatal(void *arg, int status, const char *why)
     (void)arg;
     log_event(LOG_ERROR, "ending the process", LOG_E("code", status), LOG_S("why", why));
     _exit(70);
+}
+
+static void state_damaged(void *arg, const char *what)
+{
+    (void)what; /* it is in the log */
+    fatal(arg, ERR_CORRUPT, "a read met damage in the state");
 }
 
 static int queue_begin(struct node *n, struct err_detail *e)
@@ -168,6 +177,7 @@ static void node_end(struct node *n)
     /* Workers still run: what was pending comes home to them as canceled. */
     replication_end(n);
     janitor_stop(&n->janitor);
+    checker_stop(&n->checker);
     compute_free(&n->services.compute);
     workers_free(&n->workers);
     if (n->services.queue) {
@@ -207,6 +217,15 @@ static void serving_open(struct node *n)
     log_event(LOG_INFO, "serving clients", LOG_U("listeners", n->config->listener_n));
 }
 
+static void healed(struct node *n)
+{
+    n->healed = true;
+    if (!store_is_aside(n->config->data))
+        return;
+    log_event(LOG_INFO, "healed: the state is whole again, the damaged one is removed");
+    store_aside_remove(n->config->data);
+}
+
 static void check(uv_timer_t *t)
 {
     struct node *n = t->data;
@@ -216,6 +235,9 @@ static void check(uv_timer_t *t)
     if (n->services.replication)
         replication_now(n->services.replication, &now);
     bool synced = n->services.replication && !now.syncing;
+    atomic_store(&n->services.references_known, now.level);
+    if (now.level && !n->healed)
+        healed(n);
     health_set(&n->health, n->services.replication != NULL, &now, n->serving == SERVING_OPEN, n->draining);
     if (n->serving == SERVING_CLOSED && synced && now.has_leader && now.applied > 0 && now.role != 2 && !n->draining)
         serving_open(n);
@@ -291,7 +313,10 @@ static int data_open(struct node *n, struct err_detail *e)
         return err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
     if (flock(n->lock_fd, LOCK_EX | LOCK_NB))
         return err_set(e, ERR_BUSY, "another maild runs in %s", c->data);
-    int r = store_open(c->data, &(struct store_options){.map_size = c->map_size}, &n->services.store, e);
+    const struct store_options so = {.map_size = c->map_size, .damaged = state_damaged, .arg = n};
+    int r = check_at_start(c->data, e);
+    if (r == 0)
+        r = store_open(c->data, &so, &n->services.store, e);
     return r ? r : blob_open(c->data, &(struct blob_options){0}, &n->services.blobs, e);
 }
 
@@ -380,6 +405,7 @@ int node_start(struct config *c, struct node **n_r, struct err_detail *e)
     if (replication_is_member(c->data) && (r = node_become_member(n, e)))
         return r;
     n->janitor = janitor_start(&n->services);
+    n->checker = checker_start(n->services.store, n->services.blobs, c->check_interval_s, fatal, n);
     timers_start(n);
     r = admin_listen(n, c->admin_socket, &n->admin, e);
     if (r == 0)

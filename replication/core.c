@@ -148,6 +148,7 @@ static struct replication *replication_new(const struct replication_config *c, s
     r->replace_after_ms = c->replace_after_ms ? c->replace_after_ms : REPLACE_AFTER_MS;
     r->store = s;
     r->blobs = b;
+    r->healing = store_is_aside(c->data_dir);
     r->started_ms = clock_steady_ms();
     r->fresh_last = &r->fresh;
     r->mark.fd = -1;

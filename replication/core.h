@@ -155,6 +155,7 @@ struct membership {
     struct list requests;  /* open ones of operators */
     uint64_t serial;
     int64_t next_ms, status_ms, retry_ms, unfit_ms, format_ms;
+    uint64_t from_index; /* as leader: where the log ended at the election; a state behind it decides nothing */
 };
 
 enum core_life { CORE_RUNNING, CORE_HANDING_OVER, CORE_CLOSING };
@@ -229,6 +230,8 @@ struct replication {
     _Atomic bool clock_known;
 
     bool syncing, fetching;
+    bool healing;         /* at the start a damaged state had been set aside */
+    uint64_t level_index; /* where the own log ended at the start */
     uint64_t sync_min;
     struct state_fetch fetch;
     bool disk_full;

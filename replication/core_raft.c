@@ -89,6 +89,7 @@ static int loaded(void *arg, uint64_t last, uint64_t last_term, bool empty)
         return refuse(r, ERR_CORRUPT, "the mark of acknowledged entries is missing", last, last);
     if (p.index > last)
         return refuse(r, ERR_CORRUPT, "the store is ahead of the Raft log", last, p.index);
+    r->level_index = last;
     int rc = mark_raise(&r->mark, last, last_term);
     return rc ? err_set(&r->load_error, r->load_status = rc, "write %s/raft.mark: %s", r->data_dir, err_text(rc)) : 0;
 }
@@ -239,6 +240,19 @@ int core_raft_open(struct replication *r, struct err_detail *e)
     return bootstrap(r, e);
 }
 
+/* The state is behind the log's snapshot, as when it was damaged and set aside; somebody else must have a copy. */
+static int copy_check(struct replication *r, struct err_detail *e)
+{
+    const struct raft_configuration *c = &r->raft.configuration;
+    for (unsigned i = 0; i < c->n; i++)
+        if (c->servers[i].id != r->identity.node_id && c->servers[i].role != RAFT_SPARE)
+            return 0;
+    return err_set(e, ERR_CORRUPT,
+                   "the state in %s is lost, the log does not reach back, and no other member has a copy: restore %s "
+                   "from a backup%s",
+                   r->data_dir, r->data_dir, r->healing ? " (what was damaged lies in its state.damaged)" : "");
+}
+
 static void log_limits_set(struct replication *r)
 {
     /* libraft holds the log since the last snapshot, and the trailing part, in memory. */
@@ -274,6 +288,8 @@ int core_raft_start(struct replication *r, struct err_detail *e)
     int rc = raft_start(&r->raft);
     if (rc != 0)
         return raft_error(r, e, "start Raft", rc);
+    if (r->syncing && (rc = copy_check(r, e)) != 0)
+        return rc;
     /* An idle connection falls back to probing, one message a heartbeat: a write after a pause would wait for the next
      * one. The tick stays as started, so that heartbeats stay apart; a dead peer costs nothing, its link takes no
      * messages. */
@@ -298,6 +314,7 @@ static void leader_noticed(struct replication *r, uint64_t leader, unsigned shor
         membership_lost(r);
     if (is_leader && !was_leader) {
         r->judging_ms = clock_steady_ms();
+        r->membership.from_index = raft_last_index(&r->raft);
         pthread_mutex_lock(&r->now_lock);
         r->now.elections++;
         pthread_mutex_unlock(&r->now_lock);

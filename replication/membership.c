@@ -391,7 +391,10 @@ static void decide(struct replication *r, int64_t now)
     struct survey s = {.r = r, .now = now, .voters = core_voters(r)};
     if (m->step != CHANGE_IDLE || now < m->retry_ms || raft_transferee(&r->raft) != 0 || r->syncing)
         return;
-    if (store_view_open(r->store, &s.v) != 0)
+    /* A state that still replays the log knows some members and not the others. */
+    struct store_position p;
+    store_position(r->store, &p);
+    if (p.index < m->from_index || store_view_open(r->store, &s.v) != 0)
         return;
     store_member_each(s.v, record_seen, &s);
     for (unsigned i = 0; i < r->n_peers; i++)

@@ -142,7 +142,7 @@ struct member_status {
     struct sum128 digest; /* at digest_index */
     uint64_t digest_index;
     int64_t uptime_ms, seen_ms_ago; /* -1: never */
-    char state[24];                 /* "ok", "syncing", "unreachable", "catching-up", "draining", "disk-full", … */
+    char state[24];                 /* "ok", "syncing", "healing", "unreachable", "catching-up", "draining", "disk-full", … */
 };
 struct replication_status {
     struct task task;
@@ -161,6 +161,8 @@ void replication_status(struct replication *r, struct replication_status *s);
 /* Immediate, any thread: for /readyz, /metrics, admission. */
 struct replication_now {
     bool is_leader, has_leader, syncing, disk_full, draining;
+    bool level;   /* the state shows all that the own log had at the start: references to bodies are complete */
+    bool healing; /* not level, as a damaged state was set aside at the start */
     uint64_t id, cluster_id, leader, term, commit, applied, missing;
     uint64_t proposals, entries, forwards, elections, read_barriers, transfers, oldest_write_ms;
     int role;

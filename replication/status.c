@@ -41,7 +41,7 @@ static bool serving(struct replication *r)
 static const char *state_text(struct replication *r)
 {
     if (r->syncing)
-        return "syncing";
+        return r->healing ? "healing" : "syncing";
     if (atomic_load(&r->draining))
         return "draining";
     if (r->disk_full)
@@ -488,6 +488,8 @@ void status_now_update(struct replication *r)
     n->leader = core_leader(r);
     n->has_leader = n->leader != 0;
     n->syncing = r->syncing;
+    n->level = !r->syncing && applier_applied(r->applier) >= r->level_index;
+    n->healing = r->healing && !n->level;
     n->refused = r->refused;
     n->term = raft_current_term(&r->raft);
     n->commit = raft_commit_index(&r->raft);

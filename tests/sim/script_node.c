@@ -119,12 +119,18 @@ static bool body_live(void *arg, const struct body_hash *hash)
     return live;
 }
 
+static bool references_known(struct sim_node *n)
+{
+    struct replication_now now;
+    return node_now(n, &now) && now.level;
+}
+
 static void janitor_run(void *arg)
 {
     struct sim_node *n = arg;
     while (n->state == NODE_UP && script_clients) {
         sim_sleep((int64_t)sim_below(2 * plan.collect_ms) * SIM_MS);
-        while (n->state == NODE_UP && blob_collect(n->blobs, body_live, n) > 0)
+        while (references_known(n) && blob_collect(n->blobs, body_live, n) > 0)
             sim_counts.collected++;
     }
     n->clients--;
