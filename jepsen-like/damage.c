@@ -92,3 +92,18 @@ unsigned damage_log(const char *data, unsigned bits, struct rng *r)
     unsigned flipped = rng_below(r, 3) ? damage(data, "raft", is_closed_log, bits, r) : 0;
     return flipped ? flipped : damage(data, "raft", is_open_log, bits, r);
 }
+
+static bool is_lmdb(const char *name)
+{
+    return strcmp(name, "data.mdb") == 0;
+}
+
+unsigned damage_state(const char *data, unsigned bits, struct rng *r)
+{
+    return damage(data, "state", is_lmdb, bits, r);
+}
+
+unsigned damage_index(const char *data, unsigned bits, struct rng *r)
+{
+    return damage(data, "local", is_lmdb, bits, r);
+}

@@ -82,6 +82,20 @@ static void start_or_replace(struct nemesis *n)
         cluster_node_replace(n->victim);
 }
 
+/* A node's metadata rot while it is down. It must notice before it serves anything, and make them anew from the others:
+ * nobody helps it. More bits than elsewhere, as many pages are free. */
+static void flip_state(struct nemesis *n)
+{
+    nemesis_whole(n);
+    nemesis_kill(n, n->victim = rng_below(&n->rng, 2) ? nemesis_leader(n) : nemesis_node(n));
+    unsigned which = rng_below(&n->rng, 4), bits = 1 + rng_below(&n->rng, 32), state = 0, index = 0;
+    if (which > 0)
+        state = damage_state(node_data(n->victim), bits, &n->rng);
+    if (which < 2)
+        index = damage_index(node_data(n->victim), bits, &n->rng);
+    say("  %u bits flipped in n%u's state, %u in its index", state, n->victim, index);
+}
+
 /* Below what maild reserves: it must refuse mail and go on. */
 static void disk_low(struct nemesis *n)
 {
@@ -113,6 +127,7 @@ static const struct fault faults[] = {
     {.name = "power-off-majority", .begin = power_off_majority, .end = power_on, .disks = true},
     {.name = "power-off-all", .begin = power_off_all, .end = power_on, .disks = true},
     {.name = "flip-bodies", .begin = flip_bodies, .end = nemesis_start_killed},
+    {.name = "flip-state", .begin = flip_state, .end = nemesis_start_killed},
     {.name = "flip-log", .begin = flip_log, .end = start_or_replace},
     {.name = "disk-low", .begin = disk_low, .end = disk_free, .disks = true},
     {.name = "disk-full", .begin = disk_full, .end = disk_free, .disks = true},

@@ -83,7 +83,8 @@ static void conf_write(unsigned node)
     fprintf(f, "[admin]\nsocket = %s\n[http]\nlisten = 10.77.0.%u:%u\n", n->socket, node, NODE_HTTP_PORT);
     /* Few entries between snapshots: nodes that were away often need one. */
     fprintf(f,
-            "[store]\nmap_size_mb = 1024\ndisk_reserve_mb = 16\nsnapshot_threshold = 512\nsnapshot_trailing = 512\n");
+            "[store]\nmap_size_mb = 1024\ndisk_reserve_mb = 16\nsnapshot_threshold = 512\nsnapshot_trailing = 512\n"
+            "check_interval_s = 10\n");
     fprintf(f, "[tls]\ncertificate = %s/cert.pem\nkey = %s/key.pem\n", all.o.dir, all.o.dir);
     fprintf(f, "[limits]\nwrite_wait_ms = 2000\nworkers = 2\n");
     static const struct {
