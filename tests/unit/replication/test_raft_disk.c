@@ -1,6 +1,7 @@
 /* The guards around raft_uv, against the real one on a disk that fails: this program has an ftruncate and an unlink of
  * its own. Shows too that this libraft still says what the guard listens for. */
 #include "node/base/log.h"
+#include "replication/core.h"
 #include "replication/raft_io.h"
 #include "replication/raft_segments.h"
 
@@ -269,6 +270,24 @@ static void short_segment_is_loaded(void **state)
     }
 }
 
+/* It would wait for the copy, the copy for the log, and the log for the leader's snapshot, which is dropped meanwhile.
+ */
+static void no_snapshot_while_the_state_is_copied(void **state)
+{
+    (void)state;
+    static struct replication r;
+    struct raft_fsm fsm = {.data = &r};
+    struct raft_buffer *bufs = NULL;
+    unsigned n = 0;
+    r.syncing = true;
+    assert_int_equal(core_fsm_snapshot(&fsm, &bufs, &n), RAFT_BUSY);
+    r.syncing = false;
+    assert_int_equal(core_fsm_snapshot(&fsm, &bufs, &n), 0);
+    assert_int_equal(n, 1);
+    raft_free(bufs[0].base);
+    raft_free(bufs);
+}
+
 int main(void)
 {
     log_set_level(LOG_ERROR + 1);
@@ -278,6 +297,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(log_not_cut_is_fatal, begin, end),
         cmocka_unit_test_setup_teardown(short_segment_is_loaded, begin, end),
         cmocka_unit_test_setup_teardown(segments_out_of_order_are_refused, begin, end),
+        cmocka_unit_test(no_snapshot_while_the_state_is_copied),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
