@@ -30,7 +30,7 @@ def small_disk(t):
 def fill(path, leave):
     """Writes a file that leaves so many bytes of the file system."""
     s = os.statvfs(path)
-    with open(os.path.join(path, "filler"), "wb") as f:
+    with open(os.path.join(path, "filler"), "wb", buffering=0) as f:  # closing has nothing left to write
         left = s.f_bavail * s.f_frsize - leave
         while left > 0:
             try:
