@@ -69,6 +69,7 @@ static void tick_cb(uv_timer_t *h)
     core_sync_tick(r);
     status_applied(r, now);
     contact_tick(r, now);
+    gone_tick(r, now);
     status_now_update(r);
     handover_step(r, now);
 }

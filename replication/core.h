@@ -158,6 +158,12 @@ struct membership {
     uint64_t from_index; /* as leader: where the log ended at the election; a state behind it decides nothing */
 };
 
+/* A leader that ended, whose end is not waited for. */
+struct gone {
+    uint64_t leader, term; /* 0: none */
+    int64_t next_ms;       /* steady clock: then this node stands for election */
+};
+
 enum core_life { CORE_RUNNING, CORE_HANDING_OVER, CORE_CLOSING };
 
 struct digest_wait {
@@ -208,7 +214,7 @@ struct replication {
     unsigned n_knocks;
     int refused; /* why the members do not let this node in; 0: nobody said so */
     int64_t knock_ms;
-    uint64_t hastened_term; /* the dead leader's, whose end we did not wait for */
+    struct gone gone;
 
     /* As seen at the last turn, to notice changes. */
     unsigned short seen_state;
@@ -356,6 +362,10 @@ void contact_heard(struct replication *r, struct peer *p);      /* any frame */
 void contact_raft_heard(struct replication *r, struct peer *p); /* after libraft took its message */
 void contact_refused(struct replication *r, struct peer *p);    /* a connection was */
 void contact_tick(struct replication *r, int64_t now);
+
+/* ---- core_gone.c ---- */
+void gone_refused(struct replication *r, uint64_t peer, int64_t now); /* its address refuses connections */
+void gone_tick(struct replication *r, int64_t now);
 
 /* ---- status.c ---- */
 void status_poll(struct replication *r); /* every peer's, for membership */

@@ -218,31 +218,16 @@ static void out_drained(void *arg, struct link *l)
     (void)arg, (void)l;
 }
 
-/* Nobody listens where the leader was, and its links are gone: its process ended. No use in waiting for the election
- * timeout, which is there for leaders that may only be slow. Once a term; libraft looks at its next tick. The others
- * grant a vote only when they lost the leader too (vote_unstick). */
-static void election_hasten(struct replication *r)
-{
-    uint64_t term = raft_current_term(&r->raft);
-    raft_time past = 2 * (raft_time)r->c.election_ms;
-    if (raft_state(&r->raft) != RAFT_FOLLOWER || r->hastened_term == term || core_unfit(r) ||
-        r->raft.election_timer_start < past)
-        return;
-    r->hastened_term = term;
-    r->raft.election_timer_start -= past;
-    log_event(LOG_INFO, "the leader is gone", LOG_U("leader", core_leader(r)), LOG_U("term", term));
-}
-
 static void out_failed(void *arg, struct link *l, int status, const char *why)
 {
     struct peer *p = arg;
     struct replication *r = p->r;
     (void)l, (void)why;
     /* ERR_IO: the network's answer, as "connection refused"; not silence, nor a peer's own words. */
-    if (status == ERR_IO)
+    if (status == ERR_IO) {
         contact_refused(r, p);
-    if (r->started && status == ERR_IO && core_leader(r) == p->id && !core_link(r, p->id))
-        election_hasten(r);
+        gone_refused(r, p->id, clock_steady_ms());
+    }
 }
 
 static const struct link_events out_events = {out_up, out_frame, out_down, out_drained};
