@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { READ_TRIES = 3, META_SIZE = 136, META_VERSION = 1, INTEGER_KEY = 8, STEP_PAGES = 1024 };
+enum { READ_TRIES = 3, META_SIZE = 136, META_VERSION = 1, INTEGER_KEY = 8, STEP_PAGES = 1024, AHEAD_BYTES = 128 << 10 };
 static const uint32_t meta_magic = 0xBEEFC0DE;
 /* Pages that were taken and given back before they were ever written lie behind the file's end. */
 static const uint64_t unwritten_max = 1 << 16;
@@ -132,8 +132,11 @@ static int meta_choose(struct walk *w, struct meta *m_r)
 static void read_ahead(const struct walk *w)
 {
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
-    if (!w->c->live && pages > 0 && size > 0 && w->file_pages < (uint64_t)pages * (uint64_t)size / w->page_size / 2)
-        (void)posix_fadvise(w->fd, 0, 0, POSIX_FADV_WILLNEED);
+    off_t end = (off_t)(w->file_pages * w->page_size);
+    if (w->c->live || pages <= 0 || size <= 0 || end > (off_t)pages * size / 2)
+        return;
+    for (off_t at = 0; at < end; at += AHEAD_BYTES) /* Linux takes no more than that at a time */
+        (void)posix_fadvise(w->fd, at, AHEAD_BYTES, POSIX_FADV_WILLNEED);
 }
 
 static int whole(struct walk *w, const struct meta *m)
