@@ -89,7 +89,7 @@ static void transfer_done(struct raft_transfer *t)
     struct replication *r = t->data;
     struct membership *m = &r->membership;
     m->transferring = false;
-    while (!list_empty(&m->transfers)) {
+    if (!list_empty(&m->transfers)) { /* one at most; it may begin the next transfer */
         struct list *it = m->transfers.next;
         list_remove(it);
         member_transferred(r, it);

@@ -13,7 +13,8 @@ enum {
     TOKEN_MAX = 65536,
     NAME_MAX_BYTES = 63,
     ADDRESS_MAX_BYTES = 127,
-    INVITE_MS = IDENTITY_TOKEN_MS
+    INVITE_MS = IDENTITY_TOKEN_MS,
+    TRANSFERS_MAX = 4,
 };
 
 struct member_wait {
@@ -26,6 +27,7 @@ struct member_wait {
     enum member_action action;
     int role;
     bool force, asked;
+    unsigned transfers;   /* that failed */
     char *name, *address; /* own copies; "" for none */
     uint64_t id;
     uint64_t last; /* the highest id that was ever a member's or an invited node's, as far as the state tells */
@@ -359,6 +361,9 @@ void member_transferred(struct replication *r, struct list *transfer)
 {
     struct member_wait *w = container_of(transfer, struct member_wait, transfer);
     bool ok = w->id == core_leader(r) || !core_is_leader(r);
+    /* libraft gives the heir one election timeout to have the whole log on its disk, and asks it to stand once only. */
+    if (!ok && ++w->transfers < TRANSFERS_MAX && membership_transfer(r, w->id, &w->transfer) == 0)
+        return;
     finish(w, ok ? 0 : ERR_TIMEOUT, "the other node did not take over", NULL);
 }
 

@@ -6,6 +6,7 @@
 #include "replication/replication.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -129,6 +130,24 @@ static void used_token_is_refused_aloud(void **state)
         cluster_stop(&c, i);
 }
 
+/* The heir is slow for longer than libraft waits for it. */
+static void transfer_is_tried_again(void **state)
+{
+    (void)state;
+    c.election_ms = 2000;
+    cluster_grow(&c, 3);
+    int leader = cluster_leader(&c), heir = (leader + 1) % 3;
+    char line[32];
+    snprintf(line, sizeof line, "transfer n%d", heir);
+    kill(c.pid[heir], SIGSTOP);
+    node_tell(&c, leader, line);
+    nap(2500);
+    kill(c.pid[heir], SIGCONT);
+    assert_string_equal(node_answer(&c, leader), "ok ");
+    for (int i = 0; i < 3; i++)
+        cluster_stop(&c, i);
+}
+
 static void full_disk_gives_leadership_away(void **state)
 {
     (void)state;
@@ -156,6 +175,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(removed_member_is_shut_out, begin, end),
         cmocka_unit_test_setup_teardown(ids_are_not_used_again, begin, end),
         cmocka_unit_test_setup_teardown(used_token_is_refused_aloud, begin, end),
+        cmocka_unit_test_setup_teardown(transfer_is_tried_again, begin, end),
         cmocka_unit_test_setup_teardown(full_disk_gives_leadership_away, begin, end),
     };
     const char *only = getenv("TEST_ONLY");
