@@ -89,8 +89,13 @@ class Node:
         try:
             with open(os.path.join(self.dir, "pid")) as f:
                 pid = int(f.read())
-            with open(f"/proc/{pid}/cmdline", "rb") as f:
-                return pid if self.conf.encode() in f.read() else None
+            proc = f"/proc/{pid}"
+            with open(f"{proc}/cmdline", "rb") as f:
+                line = f.read()
+            with open(f"{proc}/stat", "rb") as f:
+                over = f.read().rsplit(b")", 1)[1].split()[0] == b"Z" and len(os.listdir(f"{proc}/task")) == 1
+            # One that ends has no command line any more, but still its files and their locks.
+            return pid if self.conf.encode() in line or not (line or over) else None
         except (OSError, ValueError):
             return None
 

@@ -167,7 +167,7 @@ class Imap:
                 status = r[0][len(tag) + 1:]
                 if not status.startswith(b"OK"):
                     raise ImapNo(status.decode("utf-8", "replace"))
-                self.tagged = status.decode("utf-8", "replace")
+                self.tagged, self.untagged = status.decode("utf-8", "replace"), len(untagged)
                 return untagged
             if r[0].startswith(b"* BYE") and not tag:
                 raise ConnectionError("BYE")

@@ -1,4 +1,5 @@
 """A client that does one thing after the other to a mail account of its own, and knows exactly what the account must hold."""
+import collections
 import copy
 import random
 import re
@@ -48,11 +49,13 @@ class Client:
         self.validity, self.given = {}, {}  # UIDVALIDITY of mailboxes; which message a UID stands for
         self.imap = self.lmtp = None
         self.acked = self.refused = 0
+        self.recent = collections.deque(maxlen=6)  # what was done last, and what came of it
 
     # ---- connections ----
 
     def connect(self, node, timeout=20):
         self.drop()
+        self.node = node.name
         self.imap = Imap(node, self.user, timeout=timeout)
         self.lmtp = Smtp(node, "lmtp", timeout=timeout)
         self.selected = None
@@ -186,8 +189,11 @@ class Client:
         """One operation. True: acknowledged. False: refused for now. Raises what a server that is away makes; then `maybe`
         says what may have happened."""
         after = copy.deepcopy(self.state)
-        run = self.choose(after)(after)
+        operation = self.choose(after)
+        run = operation(after)
         self.maybe = after
+        self.recent.append([time.strftime("%T", time.gmtime()) + f"{time.time() % 1:.3f}"[1:], self.node, operation.__name__[3:],
+                            difference(self.state, after), "no answer"])
         try:
             run()
         except Refused as e:
@@ -196,15 +202,18 @@ class Client:
             if not str(e)[:1].isdigit():
                 raise ConnectionError(str(e)) from None
             self.refused += 1
+            self.recent[-1][-1] = f"refused: {e}"
             return False
         except Uncertain as e:
             raise ConnectionError(str(e)) from None
         except ImapNo as e:
             check(str(e).startswith("NO"), f"{self.user}: {e}")
             self.refused += 1
+            self.recent[-1][-1] = str(e)
             raise ConnectionError(f"no promise: {e}") from None
         self.state, self.maybe = after, None
         self.acked += 1
+        self.recent[-1][-1] = f"{self.imap.tagged} ({self.imap.untagged} untagged)" if operation != self.op_deliver else "250"
         return True
 
     def run(self, node, steps, ending=lambda: False):
@@ -285,7 +294,8 @@ class Client:
             if not self.maybe or time.monotonic() > deadline:
                 time.sleep(2)
                 later = self.compare(nodes, [self.read(node) for node in nodes])
-                raise Failure(f"{wrong}; and 2 s later: {later or 'all is right'}")
+                done = "".join(f"\n    {self.user}: {', '.join(r)}" for r in self.recent)
+                raise Failure(f"{wrong}; and 2 s later: {later or 'all is right'}{done}")
             time.sleep(0.2)
         first = views[0]
         for box, messages in first.items():
