@@ -381,7 +381,7 @@ static void test_broken_tls(void **state)
         {0}};
     struct rig r;
     rig_open(&r, script);
-    dial(&r, (struct queue_conn_config){.tls = SMTP_TLS_MAY, .connect_ms = 300});
+    dial(&r, (struct queue_conn_config){.tls = SMTP_TLS_MAY, .connect_ms = 5000});
     until(&r, r.failed == 1);
     assert_int_equal(r.trouble, QUEUE_CONN_TLS);
     rig_close(&r);
