@@ -1,4 +1,5 @@
 """What is broken, how, and what must hold after it. Each campaign takes a Run (tests/fault/run) and counts into it."""
+import os
 import threading
 
 from faults.control import CHANGES
@@ -202,4 +203,42 @@ def transfer(run):
             check('event="state transfer begins"' in away.log_text()[have:], "no state was transferred: this shows nothing")
 
 
-ALL = [single, every, start_up, cluster, power_single, power_cluster, transfer]
+def damage(node):
+    """The beginning of each page of the state and of the index of bodies, but for LMDB's own two."""
+    for folder in ("state", "local"):
+        path = os.path.join(node.data, folder, "data.mdb")
+        with open(path, "r+b") as f:
+            for page in range(2, os.path.getsize(path) // 4096):
+                f.seek(page * 4096 + 10)
+                f.write(b"\xff\xff\xff\xff")
+
+
+def heal(run):
+    """A node with damaged metadata is killed at each call of the start that makes them anew, one further each time."""
+    for power in (False, True):
+        rig = run.rig(3, record=power).up().make_clients()
+        for i in range(run.scale(1, 3)):
+            load(rig, rig.nodes, 30)
+            victim = run.rnd.choice(rig.nodes)
+            rig.process[victim.name].kill()
+            rig.death(victim, 10)
+            have, control, at = len(victim.log_text()), rig.control[victim.name], 0
+            damage(victim)
+            while True:
+                at += run.rnd.randint(1, run.scale(20, 3))
+                control.arm(at, run.rnd.choice(["before", "after", "torn"]) if not power else "power",
+                            seed=run.rnd.choice([0, run.rnd.getrandbits(32)]))
+                p = rig.begin(victim)
+                if rig.death(victim, 1.0) is None:
+                    control.disarm()
+                    break
+                check(p.poll() == -9, f"{victim.name} ended with {p.poll()}: {victim.log_tail()}")
+                run.died(f"healing, call {at}: {control.last}")
+            run.checked(rig.settle, f"healing, round {i}: {control.last}")
+            log = victim.log_text()[have:]
+            check("the state is damaged: it is set aside" in log, "no state was set aside: this shows nothing")
+            check("index of bodies damaged, is built anew" in log, "no index was made anew: this shows nothing")
+            check(not os.path.exists(os.path.join(victim.data, "state.damaged")), "state.damaged is kept")
+
+
+ALL = [single, every, start_up, cluster, power_single, power_cluster, transfer, heal]
