@@ -95,6 +95,34 @@ static void test_start(void **state)
     fclose(lock);
 }
 
+static void shell(const char *words)
+{
+    char line[300];
+    snprintf(line, sizeof line, "cd %s && %s", dir, words);
+    assert_int_equal(system(line), 0);
+}
+
+/* The node's own start makes the folder's files; it is no member, and ends when told. */
+static void test_damage(void **state)
+{
+    (void)state;
+    shell("rm -rf data");
+    expect("check --config good.conf", 1, "data/lock: No such file");
+    shell("timeout -s TERM 60 sh -c '../maild --config good.conf 2>log & "
+          "until grep -q started log; do sleep 0.05; done; ../maild check --config good.conf; kill $!; wait' >live");
+    shell("grep -q 'state: whole' live && grep -q 'index of bodies: whole' live"); /* of a node that ran */
+    expect("check --config good.conf", 0, "state: whole");
+    shell("printf '\\377' | dd of=data/local/data.mdb bs=1 seek=16 conv=notrunc 2>/dev/null");
+    expect("check --config good.conf", 4, "index of bodies: damaged: page 0");
+    shell("printf '\\377' | dd of=data/state/data.mdb bs=1 seek=20 conv=notrunc 2>/dev/null");
+    expect("check --config good.conf", 3, "state: damaged: page 0");
+    /* The start heals both. */
+    shell("timeout -s TERM 60 sh -c '../maild --config good.conf 2>log & "
+          "until grep -q started log; do sleep 0.05; done; kill $!; wait'");
+    shell("grep -q 'the state is damaged: it is set aside' log && grep -q 'built anew' log");
+    expect("check --config good.conf", 0, "index of bodies: whole");
+}
+
 static int remove_all(void **state)
 {
     char line[100];
@@ -112,6 +140,6 @@ static int make_dir(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_usage), cmocka_unit_test(test_check),
-                                       cmocka_unit_test(test_start)};
+                                       cmocka_unit_test(test_start), cmocka_unit_test(test_damage)};
     return cmocka_run_group_tests(tests, make_dir, remove_all);
 }
