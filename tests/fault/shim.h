@@ -86,7 +86,7 @@ void power_name_end(struct change *c, bool done);
 /* Around a sync: what was recorded before the mark was taken is durable after. */
 uint64_t power_sync_begin(void);
 void power_sync_end(int fd, uint64_t mark);
-/* Undoes what is not durable; keeps the lock, as the process is about to die. Returns how many changes are gone. */
-unsigned power_cut(uint64_t seed);
+/* Undoes what is not durable, and dies. */
+_Noreturn void power_die(uint64_t seed);
 
 #endif

@@ -61,20 +61,13 @@ _Noreturn void shim_die(void)
         pause();
 }
 
-static void power_tell(unsigned gone)
-{
-    size_t n = strlen(control->last);
-    snprintf(control->last + n, sizeof control->last - n, ", %u changes gone", gone);
-}
-
 static enum fate act(enum call call)
 {
     switch ((enum action)control->action) {
     case ACTION_KILL_BEFORE:
         shim_die();
     case ACTION_POWER:
-        power_tell(power_cut(control->seed));
-        shim_die();
+        power_die(control->seed);
     case ACTION_KILL_AFTER:
         return FATE_DIE;
     case ACTION_KILL_TORN:
