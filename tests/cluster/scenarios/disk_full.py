@@ -84,7 +84,7 @@ def run(t):
     for leave_mb, what in ((RESERVE_MB // 2, "below its reserve"), (0, "to the last byte")):
         if cluster.leader() is not victim:
             cluster.leader().ctl("leader", "transfer", victim.name)
-            wait_for(lambda: cluster.leader() is victim, 15, f"{victim.name} does not become leader")
+            wait_for(lambda: cluster.leader() is victim, 30, f"{victim.name} does not become leader")
         with Load(cluster, ledger, smtp=2, append=1, pause=0.05) as load:
             load.run_for(1)
             fill(victim.data, leave_mb << 20)

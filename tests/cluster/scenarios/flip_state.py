@@ -92,7 +92,7 @@ def heals(t, cluster, node, kinds, since, how):
     log = node.log_text()[since:]
     if "state" in kinds:
         check("the state is damaged: it is set aside" in log, f"{node.name} does not say what it did")
-        wait_for(lambda: not os.path.exists(os.path.join(node.data, "state.damaged")), 10, "state.damaged is kept for ever")
+        wait_for(lambda: not os.path.exists(os.path.join(node.data, "state.damaged")), 30, "state.damaged is kept for ever")
     if "local" in kinds:
         check("index of bodies damaged, is built anew" in log, f"{node.name} does not say what it did")
     code, said = maild_check(node)  # of a node that runs, while mail comes in

@@ -101,13 +101,13 @@ def stop_amid(t, cluster, node):
     first = Smtp(other)
     first.send("sender@elsewhere.example", [user], b"Subject: to be deleted\r\n\r\ntext\r\n")
     first.quit()
-    wait_for(lambda: len(Imap(node, user).fetch_all("INBOX")[1]) > 0, 10, "nothing in the maildrop")
+    wait_for(lambda: len(Imap(node, user).fetch_all("INBOX")[1]) > 0, 30, "nothing in the maildrop")
     amid = Amid(node, user)
     stopping = threading.Thread(target=node.stop)
     start = time.monotonic()
     stopping.start()
     try:
-        wait_for(lambda: "event=draining" in node.log_text().rsplit("event=started", 1)[1], 10, f"{node.name} does not drain")
+        wait_for(lambda: "event=draining" in node.log_text().rsplit("event=started", 1)[1], 30, f"{node.name} does not drain")
         amid.go_on()
     finally:
         stopping.join()
@@ -135,8 +135,8 @@ def run(t):
             else:
                 target = cluster.follower()
                 leader.ctl("leader", "transfer", target.name)
-                wait_for(lambda: cluster.leader() is target, 10, f"{target.name} does not become leader")
-            wait_for(lambda: cluster.leader() is not leader, 10, f"{leader.name} still leads")
+                wait_for(lambda: cluster.leader() is target, 30, f"{target.name} does not become leader")
+            wait_for(lambda: cluster.leader() is not leader, 30, f"{leader.name} still leads")
             load.run_for(1)
             moves.append(ledger.stall_ms(start, start + 1))
         t.say(f"{len(moves)} transfers, the longest stall of writes {max(moves):.0f} ms")

@@ -151,7 +151,7 @@ def run(t):
     for cluster in (a, b):
         wait_for(lambda: '"messages": 0' in cluster.nodes[2].ctl("queue", "stats", "--json").stdout, 30, "the queue is not empty")
         for n in cluster.nodes:
-            wait_for(lambda: n.metric("merlion_queue_body_bytes") == 0, 10, f"{n.name} still holds messages of an empty queue")
+            wait_for(lambda: n.metric("merlion_queue_body_bytes") == 0, 30, f"{n.name} still holds messages of an empty queue")
         cluster.wait_well()
         cluster.verify()
     t.say("what nobody takes came back as one notice each; queues are empty, digests the same")

@@ -106,7 +106,7 @@ class Node:
 
     def kill(self):
         self.signal(signal.SIGKILL)
-        wait_for(lambda: not self.pid(), 10, f"{self.name} survives SIGKILL", every=0.002)
+        wait_for(lambda: not self.pid(), 30, f"{self.name} survives SIGKILL", every=0.002)
 
     def stop(self):
         self.cluster.run("stop", str(self.number))
