@@ -225,12 +225,16 @@ static bool segment_flip(unsigned host)
     return byte_flip(path, SEGMENT_HEADER);
 }
 
-bool sim_disk_flip(struct sim_host *h, unsigned what)
+bool sim_disk_flip(struct sim_host *h, enum sim_disk_part part)
 {
+    static const char *const names[] = {"log", "state", "index of bodies", "bodies"};
     unsigned host = sim_host_index(h);
-    bool done = what == 0 ? log_flip(host) : what == 1 ? disk_lmdb_flip(host) : segment_flip(host);
+    bool done = part == SIM_DISK_LOG      ? log_flip(host)
+                : part == SIM_DISK_STATE  ? disk_lmdb_flip(host, "state")
+                : part == SIM_DISK_INDEX  ? disk_lmdb_flip(host, "local")
+                                          : segment_flip(host);
     sim_counts.flips += done;
     if (done)
-        sim_trace("disk %u damaged: %s", host, what == 0 ? "log" : what == 1 ? "state" : "bodies");
+        sim_trace("disk %u damaged: %s", host, names[part]);
     return done;
 }

@@ -247,21 +247,24 @@ static void fault_disk_full(void)
     disk_faults(n, f, ms(500, 6000));
 }
 
-/* The Raft log is read at a start; bodies at any time. */
+/* Bodies are read at any time, all else at a start. A damaged log may keep the node from starting; metadata must not:
+ * they are made anew, and nobody helps. */
 static void fault_flip(void)
 {
-    enum { RAFT = 0, BODIES = 2 };
     struct sim_node *n = node_any(NODE_UP);
-    unsigned what = sim_chance(500000) ? RAFT : BODIES;
+    enum sim_disk_part part = (enum sim_disk_part)sim_below(SIM_DISK_BODIES + 1);
     if (!n || !cluster_whole())
         return;
-    if (what == RAFT || sim_chance(500000))
+    if (part != SIM_DISK_BODIES || sim_chance(500000))
         node_crash(n, sim_chance(500000), ms(100, 1000));
-    if (!sim_disk_flip(n->host, what))
+    unsigned bits = part == SIM_DISK_STATE || part == SIM_DISK_INDEX ? 1 + (unsigned)sim_below(64) : 1;
+    bool done = false;
+    while (bits--)
+        done = sim_disk_flip(n->host, part) || done;
+    if (!done)
         return;
-    sim_counts.flips++;
     cluster_damaged();
-    n->damaged = true;
+    n->damaged = part == SIM_DISK_LOG || part == SIM_DISK_BODIES;
 }
 
 /* ---- members ---- */

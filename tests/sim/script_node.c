@@ -78,11 +78,28 @@ static int64_t true_ms(void)
     return sim_now_us() / SIM_MS + (int64_t)1000 * 1000 * 1000;
 }
 
+static void damage_met(void *arg, const char *what)
+{
+    ended_by_itself(arg, ERR_CORRUPT, what);
+}
+
+/* As node/check.c does before each start. */
+static int state_check(struct sim_node *n, const char *dir, struct err_detail *e)
+{
+    struct err_detail found = {""};
+    int status = store_check_files(dir, false, NULL, &found);
+    if (status != ERR_CORRUPT)
+        return status ? err_set(e, status, "%s", found.text) : 0;
+    sim_trace("host %u sets its state aside: %s", sim_host_index(n->host), found.text);
+    sim_counts.healed++;
+    return store_set_aside(dir, e);
+}
+
 static int parts_open(struct sim_node *n, struct store **s_r, struct blob_log **b_r, struct replication **r_r,
                       struct err_detail *e)
 {
     const char *dir = sim_disk_dir(n->host);
-    struct store_options so = {.map_size = MAP_BYTES};
+    struct store_options so = {.map_size = MAP_BYTES, .damaged = damage_met, .arg = n};
     struct blob_options bo = {.segment_bytes = plan.segment_bytes,
                               .lease_ms = plan.lease_ms,
                               .reserve_bytes = RESERVE_BYTES,
@@ -99,7 +116,9 @@ static int parts_open(struct sim_node *n, struct store **s_r, struct blob_log **
                                     .disk_reserve_bytes = RESERVE_BYTES,
                                     .arg = n,
                                     .fatal = ended_by_itself};
-    int status = store_open(dir, &so, s_r, e);
+    int status = state_check(n, dir, e);
+    if (status == 0)
+        status = store_open(dir, &so, s_r, e);
     if (status == 0)
         status = blob_open(dir, &bo, b_r, e);
     return status ? status : replication_start(&rc, *s_r, *b_r, r_r, e);

@@ -224,10 +224,10 @@ static void damage_check(void *arg)
 static void damage(void *arg)
 {
     (void)arg;
-    CHECK(!sim_disk_flip(sim_host(1), 0));
+    CHECK(!sim_disk_flip(sim_host(1), SIM_DISK_LOG));
     edge_on(1, all_appends_run, NULL);
     sim_host_crash(sim_host(1), true);
-    CHECK(sim_disk_flip(sim_host(1), 0));
+    CHECK(sim_disk_flip(sim_host(1), SIM_DISK_LOG));
     edge_on(1, damage_check, NULL);
 }
 

@@ -110,8 +110,9 @@ void sim_disk_faults(struct sim_host *h, const struct sim_disk_faults *f); /* NU
 /* fn(arg), once, in the midst of the host's n-th step from now that writes, syncs or renames: for crashes at such moments. A crash
  * that comes before ends it, another watch takes its place. */
 void sim_disk_watch(struct sim_host *h, unsigned n, sim_fn *fn, void *arg);
-/* Flips a bit in what is durable, the host being off or on: 0 Raft log, 1 LMDB, 2 blob segments. False: nothing there. */
-bool sim_disk_flip(struct sim_host *h, unsigned what);
+/* Flips a bit in what is durable; LMDB's files only while the host is off. False: nothing there. */
+enum sim_disk_part { SIM_DISK_LOG, SIM_DISK_STATE, SIM_DISK_INDEX, SIM_DISK_BODIES };
+bool sim_disk_flip(struct sim_host *h, enum sim_disk_part part);
 void sim_log_crash(struct sim_host *h, bool power); /* log.c: from sim_host_crash */
 
 /* ---- net.c ---- */
@@ -129,7 +130,7 @@ void sim_net_crash(struct sim_host *h); /* from sim_host_crash: peers notice by 
 
 /* ---- what a run counts; printed by main.c ---- */
 struct sim_counts {
-    uint64_t crashes, power_cuts, restarts, transfers, cuts, pauses, disk_errors, full, flips, skews, membership, handovers, snapshots;
+    uint64_t crashes, power_cuts, restarts, transfers, cuts, pauses, disk_errors, full, flips, healed, skews, membership, handovers, snapshots;
     uint64_t commands, acknowledged, unknown, refused, retried, reads, bodies, collected, checks;
     uint64_t diverged, lost, duplicated, uid_reuse, stale, other; /* violations */
 };
