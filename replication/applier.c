@@ -380,7 +380,7 @@ static void *run(void *arg)
     pthread_mutex_lock(&a->lock);
     while (!a->stop) {
         housekeeping(a);
-        if (import_step(a) || snapshot_step(a))
+        if (import_step(a) || snapshot_step(a) || applier_nowhere_step(a))
             continue;
         struct applier_entry *batch = batch_take(a);
         if (batch) {

@@ -18,6 +18,7 @@ enum {
     APPLIER_BATCH_BYTES = 4 * 1024 * 1024,
     APPLIER_HELD_BYTES = 256 * 1024 * 1024, /* held back while syncing; more are dropped and the copy must be newer */
     APPLIER_DIGESTS = 32,
+    APPLIER_NOWHERE = 64,
 };
 
 struct applier_entry {
@@ -85,6 +86,9 @@ uint64_t applier_applied(const struct applier *a);
 uint64_t applier_pending(const struct applier *a); /* bodies under way to the blob log */
 uint64_t applier_refused(const struct applier *a); /* bodies that found no space yet */
 uint64_t applier_disk_free(const struct applier *a);
+/* No member had this missing body just now: unless the state refers to it, it is missed no more. Of more than
+ * APPLIER_NOWHERE at once the rest is forgotten: whoever looks for them will say so again. */
+void applier_body_nowhere(struct applier *a, const struct body_hash *hash);
 /* The state's digest right after the marker entry at index. ERR_NOTFOUND: no marker there, or too long ago. */
 int applier_digest(struct applier *a, uint64_t index, struct sum128 *digest_r);
 

@@ -134,6 +134,43 @@ void applier_body_referenced(struct applier *a, const struct body_hash *hash, st
     }
 }
 
+/* Damage can name a body of which nobody ever heard, and a reference can go while its body is looked for. Judged here,
+ * because only this thread notes what the state misses, and between batches its view has all that was noted for. */
+static void unreferenced_drop(struct applier *a, const struct body_hash *hash, unsigned n)
+{
+    struct store_view *v;
+    struct store_content content;
+    if (store_view_open(a->c.store, &v) != 0)
+        return;
+    for (unsigned i = 0; i < n; i++)
+        if (store_content_get(v, &hash[i], &content) == ERR_NOTFOUND)
+            blob_missing_drop(a->c.blobs, &hash[i]);
+    store_view_close(&v);
+}
+
+bool applier_nowhere_step(struct applier *a)
+{
+    struct body_hash hash[APPLIER_NOWHERE];
+    unsigned n = a->nowhere_n;
+    if (n == 0 || a->holding || a->failed) /* held back, the state lacks what is in the log */
+        return false;
+    memcpy(hash, a->nowhere, n * sizeof *hash);
+    a->nowhere_n = 0;
+    pthread_mutex_unlock(&a->lock);
+    unreferenced_drop(a, hash, n);
+    pthread_mutex_lock(&a->lock);
+    return true;
+}
+
+void applier_body_nowhere(struct applier *a, const struct body_hash *hash)
+{
+    pthread_mutex_lock(&a->lock);
+    if (a->nowhere_n < APPLIER_NOWHERE)
+        a->nowhere[a->nowhere_n++] = *hash;
+    pthread_cond_signal(&a->wake);
+    pthread_mutex_unlock(&a->lock);
+}
+
 static void body_replay(struct applier *a, const Merlion__Body *body)
 {
     struct body_hash hash;

@@ -29,6 +29,8 @@ struct applier {
         struct sum128 digest;
     } digests[APPLIER_DIGESTS];
     unsigned digests_n;
+    struct body_hash nowhere[APPLIER_NOWHERE];
+    unsigned nowhere_n;
 
     /* Applier thread. */
     uint64_t replay_until; /* entries up to here were applied before the start: only their bodies are looked at */
@@ -52,6 +54,8 @@ struct applier {
 
 /* applier_bodies.c: what the state refers to must be here, or known to be missing. */
 void applier_body_referenced(struct applier *a, const struct body_hash *hash, struct slice record);
+/* Under the lock, between two batches. Returns whether it gave the lock away. */
+bool applier_nowhere_step(struct applier *a);
 /* Each second: bodies that found no space are tried again. */
 void applier_bodies_retry(struct applier *a);
 /* At the end: what found no space is in the log still. */

@@ -32,7 +32,6 @@ enum {
     BULK_GET_ROUNDS = 5,                  /* every member asked that often, over 1.5 s, and has none: not found */
     BULK_MISSING_WINDOW = 32,             /* background fetches under way */
     BULK_MISSING_BATCH = 64,
-    BULK_SUSPECTS = 64,
     BULK_MISSING_DELAY_MS = 200, /* a body noted as missing mostly is on its way */
     BULK_STATE_PART = 256 * 1024,
     BULK_STATE_WINDOW = 4 * 1024 * 1024, /* sent and not taken */
@@ -62,12 +61,6 @@ struct conn {
     struct export *export;
 };
 
-/* A missing body that the state did not refer to at this applied index. */
-struct suspect {
-    struct body_hash hash;
-    uint64_t index;
-};
-
 struct missing {
     struct body_hash batch[BULK_MISSING_BATCH], cursor;
     size_t n, at;
@@ -76,8 +69,6 @@ struct missing {
     unsigned backoff_ms;
     int64_t next_ms, logged_ms; /* next_ms: of the next round; 0: none due */
     uint64_t fetched;
-    struct suspect suspects[BULK_SUSPECTS];
-    unsigned suspect_next;
     struct task fill, kick; /* posted to our own queue, at most once at a time */
     bool fill_posted;
     atomic_bool kick_posted;

@@ -64,35 +64,6 @@ static void fill_run(struct task *t)
         fill(b);
 }
 
-/* Damage can name a body of which nobody ever heard, and a reference can go while its body is looked for. Dropped when
- * the state does not refer to it at two different applied indexes: at the first look the batch that brings the
- * reference may be under way (apply notes the missing body before its commit), at the second that batch is in. */
-static void unreferenced_drop(struct bulk *b, const struct body_hash *hash)
-{
-    struct missing *m = &b->missing;
-    struct store_view *v;
-    struct store_content c;
-    struct suspect *s = NULL;
-    if (store_view_open(b->c.store, &v) != 0)
-        return;
-    uint64_t index = store_view_index(v);
-    bool referenced = store_content_get(v, hash, &c) != ERR_NOTFOUND;
-    store_view_close(&v);
-    for (unsigned i = 0; i < BULK_SUSPECTS && !s; i++)
-        if (m->suspects[i].index && body_hash_eq(&m->suspects[i].hash, hash))
-            s = &m->suspects[i];
-    if (referenced && s)
-        s->index = 0;
-    if (referenced)
-        return;
-    if (s && index > s->index) {
-        blob_missing_drop(b->c.blobs, hash);
-        s->index = 0;
-    } else if (!s) {
-        m->suspects[m->suspect_next++ % BULK_SUSPECTS] = (struct suspect){*hash, index ? index : 1};
-    }
-}
-
 void missing_done(struct bulk *b, const struct body_hash *hash, bool found)
 {
     struct missing *m = &b->missing;
@@ -101,7 +72,7 @@ void missing_done(struct bulk *b, const struct body_hash *hash, bool found)
     m->fetched += found;
     m->failed += !found;
     if (!found && !b->stopping)
-        unreferenced_drop(b, hash);
+        b->c.nowhere(b->c.arg, hash);
     if (m->fill_posted)
         return;
     m->fill_posted = true; /* from the loop, not from in here: a fetch may end within its beginning */

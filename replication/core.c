@@ -203,6 +203,12 @@ static int applier_begin(struct replication *r)
     return applier_start(&c, &r->applier);
 }
 
+static void body_nowhere(void *arg, const struct body_hash *hash)
+{
+    struct replication *r = arg;
+    applier_body_nowhere(r->applier, hash);
+}
+
 static int bulk_begin(struct replication *r, struct err_detail *e)
 {
     char address[256];
@@ -217,6 +223,7 @@ static int bulk_begin(struct replication *r, struct err_detail *e)
                             .dead_ms = BULK_DEAD_MS,
                             .arg = r,
                             .hello_ok = core_hello_ok,
+                            .nowhere = body_nowhere,
                             .fatal = any_fatal};
     return bulk_start(&c, &r->bulk, e);
 }

@@ -42,6 +42,8 @@ struct bulk_config {
     void *arg;
     /* Any member may dial? Called on the bulk loop. */
     int (*hello_ok)(void *arg, const struct link_hello *peer);
+    /* A body noted as missing that nobody had just now. On the bulk loop. */
+    void (*nowhere)(void *arg, const struct body_hash *hash);
     void (*fatal)(void *arg, int status, const char *why);
 };
 int bulk_start(const struct bulk_config *c, struct bulk **b_r, struct err_detail *e);

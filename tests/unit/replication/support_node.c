@@ -354,6 +354,18 @@ static void ca_put(const char *path)
     answer(rc ? rc : setting_put((char *)(uintptr_t) "ca.key", key));
 }
 
+/* Notes n bodies as missing that nobody ever sent. */
+static void miss(int n)
+{
+    for (int i = 0; i < n; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "never sent %d", i);
+        struct body_hash h = body_hash_of(slice_str(text));
+        blob_missing_add(node.blobs, &h);
+    }
+    answer(0);
+}
+
 static bool request(char *line)
 {
     char a[256] = "", b[4096] = "", verb[32] = "";
@@ -393,6 +405,8 @@ static bool request(char *line)
         answer(setting_put_within("late", "x", ms));
     else if (!strcmp(verb, "time"))
         state_time();
+    else if (!strcmp(verb, "miss"))
+        miss(ms);
     else if (!strcmp(verb, "scrub"))
         answer(store_scrub(node.store, &(struct sum128){0, 0}));
     else
