@@ -437,6 +437,24 @@ static void snapshot_term_correct(struct raft_install_snapshot *s)
         s->last_term = p.term;
 }
 
+/* Whoever is asked votes, whatever its own configuration says (dissertation 4.1): a member that was just made a voter
+ * may be needed for the majority before it has the entry that says so, and gets that from nobody but the leader who is
+ * to be elected. libraft asks for the own role; it is done with it when it returns. */
+static void vote_receive(struct raft_guard *g, struct raft *r, struct raft_message *m)
+{
+    struct raft_server *self = NULL;
+    for (unsigned i = 0; i < r->configuration.n && !self; i++)
+        if (r->configuration.servers[i].id == r->id)
+            self = &r->configuration.servers[i];
+    int role = self ? self->role : RAFT_VOTER;
+    vote_unstick(g, r, &m->request_vote);
+    if (self)
+        self->role = RAFT_VOTER;
+    g->recv(&g->io, m);
+    if (self)
+        self->role = role;
+}
+
 int raft_guard_receive(struct raft_guard *g, struct raft *r, uint64_t id, const char *address, struct slice payload)
 {
     struct message_list l;
@@ -447,8 +465,6 @@ int raft_guard_receive(struct raft_guard *g, struct raft *r, uint64_t id, const 
         struct raft_message *m = &l.items[i];
         m->server_id = id;
         m->server_address = address;
-        if (m->type == RAFT_REQUEST_VOTE)
-            vote_unstick(g, r, &m->request_vote);
         if (m->type == RAFT_APPEND_ENTRIES_RESULT && m->append_entries_result.rejected == 0)
             g->ev.acknowledged(g->ev.arg, id, m->append_entries_result.term, m->append_entries_result.last_log_index);
         if (m->type == RAFT_INSTALL_SNAPSHOT)
@@ -458,6 +474,8 @@ int raft_guard_receive(struct raft_guard *g, struct raft *r, uint64_t id, const 
         bool usable = m->type != RAFT_APPEND_ENTRIES || entries_cut_off_skip(r, &m->append_entries);
         if (!g->recv || g->closed || !usable || (busy && m->type == RAFT_INSTALL_SNAPSHOT))
             message_discard(m);
+        else if (m->type == RAFT_REQUEST_VOTE)
+            vote_receive(g, r, m);
         else
             g->recv(&g->io, m);
     }

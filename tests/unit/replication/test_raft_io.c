@@ -463,10 +463,13 @@ static raft_time fake_time(struct raft_io *io)
     return fake_now;
 }
 
+static const struct raft_server *voting; /* whose role is looked at; NULL: nobody's */
+
 static void on_vote(struct raft_io *io, struct raft_message *m)
 {
     (void)io;
     assert_int_equal(m->type, RAFT_REQUEST_VOTE);
+    assert_true(!voting || voting->role == RAFT_VOTER);
     seen_disrupt = m->request_vote.disrupt_leader;
 }
 
@@ -573,6 +576,29 @@ static void entries_cut_off_the_log_are_skipped(void **state)
     free(r.trail.records);
 }
 
+/* libraft grants votes as a voter only; one that was made a voter may not know that yet. */
+static void stand_by_is_asked_as_a_voter(void **state)
+{
+    (void)state;
+    static struct raft r;
+    struct buf b = {0};
+    struct raft_message m = {.type = RAFT_REQUEST_VOTE, .request_vote = {.term = 4, .candidate_id = 7}};
+    memset(&r, 0, sizeof r);
+    r.id = 5;
+    g.inner.time = fake_time;
+    raft_configuration_init(&r.configuration);
+    assert_int_equal(raft_configuration_add(&r.configuration, 7, "h:7", RAFT_VOTER), 0);
+    assert_int_equal(raft_configuration_add(&r.configuration, 5, "h:5", RAFT_STANDBY), 0);
+    voting = &r.configuration.servers[1];
+    assert_int_equal(g.io.start(&g.io, 100, NULL, on_vote), 0);
+    assert_int_equal(message_encode(&m, 0, 0, &b), 0);
+    assert_int_equal(raft_guard_receive(&g, &r, 7, "h:7", buf_slice(&b)), 0);
+    assert_int_equal(voting->role, RAFT_STANDBY);
+    voting = NULL;
+    buf_close(&b);
+    raft_configuration_close(&r.configuration);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -588,6 +614,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(snapshots_have_the_term_of_their_index, begin, end),
         cmocka_unit_test_setup_teardown(snapshots_are_dropped_while_busy, begin, end),
         cmocka_unit_test_setup_teardown(entries_cut_off_the_log_are_skipped, begin, end),
+        cmocka_unit_test_setup_teardown(stand_by_is_asked_as_a_voter, begin, end),
         cmocka_unit_test_setup_teardown(follower_sticks_for_the_minimum_timeout, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
