@@ -352,7 +352,8 @@ void membership_requests_cancel(struct replication *r);
 
 /* ---- core_acked.c ---- */
 enum { ACKED_BYTES = 16 };
-void acked_note(struct replication *r, uint64_t id, uint64_t term, uint64_t index); /* a follower said so */
+/* A follower's answer; false: it is of no use any more. */
+bool acked_take(struct replication *r, uint64_t id, const struct raft_append_entries_result *a);
 void acked_encode(struct replication *r, const struct peer *p, uint8_t out[ACKED_BYTES]);
 /* What a leader was told by this node: if that is more than it has, it ends. */
 void acked_check(struct replication *r, struct slice payload);

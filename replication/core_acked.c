@@ -1,5 +1,8 @@
 /* What followers told this leader to be on their disks, in its term.
  *
+ * A refusal of what a follower has acknowledged came late: of entries that had overtaken others. libraft takes it for a
+ * new one while it probes, goes back behind what it knows to be there, and then sends that follower no entry any more.
+ *
  * A log that ends before what it acknowledged is found at the start, by the mark. But the mark is synced about once a
  * second: after a power cut it may be behind, and when the last entries are damaged then, too, libraft takes them for a
  * write that was torn, and goes on with a shorter log. Its leader never looks back behind what was acknowledged, so
@@ -7,16 +10,17 @@
  * was told, with each question for the state; who has less knows that its log cannot be trusted. */
 #include "replication/core.h"
 
-void acked_note(struct replication *r, uint64_t id, uint64_t term, uint64_t index)
+bool acked_take(struct replication *r, uint64_t id, const struct raft_append_entries_result *a)
 {
     struct peer *p = core_peer(r, id);
-    if (!p || !core_is_leader(r) || term != raft_current_term(&r->raft))
-        return;
-    if (p->acked_term != term)
+    if (!p || !core_is_leader(r) || a->term != raft_current_term(&r->raft))
+        return true;
+    if (p->acked_term != a->term)
         p->acked = 0;
-    p->acked_term = term;
-    if (index > p->acked)
-        p->acked = index;
+    p->acked_term = a->term;
+    if (a->rejected == 0 && a->last_log_index > p->acked)
+        p->acked = a->last_log_index;
+    return a->rejected == 0 || a->rejected > p->acked;
 }
 
 void acked_encode(struct replication *r, const struct peer *p, uint8_t out[ACKED_BYTES])

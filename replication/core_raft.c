@@ -99,9 +99,9 @@ static void persisted(void *arg, uint64_t index)
     (void)arg, (void)index; /* given to the applier at the end of the turn */
 }
 
-static void acknowledged(void *arg, uint64_t id, uint64_t term, uint64_t index)
+static bool answered(void *arg, uint64_t id, const struct raft_append_entries_result *a)
 {
-    acked_note(arg, id, term, index);
+    return acked_take(arg, id, a);
 }
 
 static void send_message(void *arg, const struct raft_message *m)
@@ -224,7 +224,7 @@ int core_raft_open(struct replication *r, struct err_detail *e)
                                    .loaded = loaded,
                                    .send = send_message,
                                    .persisted = persisted,
-                                   .acknowledged = acknowledged,
+                                   .answered = answered,
                                    .snapshot_wanted = snapshot_wanted,
                                    .fatal = guard_fatal};
     raft_guard_init(&r->guard, &r->mark, &ev);

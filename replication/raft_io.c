@@ -465,13 +465,13 @@ int raft_guard_receive(struct raft_guard *g, struct raft *r, uint64_t id, const 
         struct raft_message *m = &l.items[i];
         m->server_id = id;
         m->server_address = address;
-        if (m->type == RAFT_APPEND_ENTRIES_RESULT && m->append_entries_result.rejected == 0)
-            g->ev.acknowledged(g->ev.arg, id, m->append_entries_result.term, m->append_entries_result.last_log_index);
         if (m->type == RAFT_INSTALL_SNAPSHOT)
             snapshot_term_correct(&m->install_snapshot);
         /* libraft crashes (taking) or leaks (installing) when a snapshot comes meanwhile; the leader sends it again. */
         bool busy = r->legacy.snapshot_taking || r->legacy.snapshot_install || r->snapshot.installing;
-        bool usable = m->type != RAFT_APPEND_ENTRIES || entries_cut_off_skip(r, &m->append_entries);
+        bool usable = m->type == RAFT_APPEND_ENTRIES          ? entries_cut_off_skip(r, &m->append_entries)
+                      : m->type == RAFT_APPEND_ENTRIES_RESULT ? g->ev.answered(g->ev.arg, id, &m->append_entries_result)
+                                                              : true;
         if (!g->recv || g->closed || !usable || (busy && m->type == RAFT_INSTALL_SNAPSHOT))
             message_discard(m);
         else if (m->type == RAFT_REQUEST_VOTE)

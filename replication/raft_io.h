@@ -29,8 +29,8 @@ struct raft_guard_events {
     int (*loaded)(void *arg, uint64_t last_index, uint64_t last_term, bool empty);
     void (*send)(void *arg, const struct raft_message *m); /* encode or copy: m is gone after the call */
     void (*persisted)(void *arg, uint64_t index);          /* the log is on disk up to here */
-    /* A follower says that its log is on its disk up to here, in that term. */
-    void (*acknowledged)(void *arg, uint64_t id, uint64_t term, uint64_t index);
+    /* A follower says how far its log is on its disk, or refuses entries. False: libraft must not see it. */
+    bool (*answered)(void *arg, uint64_t id, const struct raft_append_entries_result *a);
     void (*snapshot_wanted)(void *arg, uint64_t index); /* answer with raft_guard_snapshot_put */
     void (*fatal)(void *arg, int status, const char *why);
 };
