@@ -118,6 +118,7 @@ struct check_replica {
     struct store *store;
     struct blob_log *blobs;
 };
-void check_end(const struct check_replica *at, unsigned n);
+/* False: something was committed meanwhile. */
+bool check_end(const struct check_replica *at, unsigned n);
 
 #endif

@@ -46,13 +46,17 @@ static volatile sig_atomic_t interrupted;
 
 /* ---- one seed, in its process ---- */
 
+static uint64_t violations(void)
+{
+    const struct sim_counts *c = &sim_counts;
+    return c->diverged + c->lost + c->duplicated + c->uid_reuse + c->stale + c->other;
+}
+
 static void outcome_write(struct outcome *out)
 {
     out->counts = sim_counts;
     out->hash = sim_trace_hash();
-    uint64_t bad = sim_counts.diverged + sim_counts.lost + sim_counts.duplicated + sim_counts.uid_reuse +
-                   sim_counts.stale + sim_counts.other;
-    out->finished = script_finished && bad == 0;
+    out->finished = script_finished && violations() == 0;
 }
 
 void __real_log_write(enum log_level level, const char *event, const struct log_field *fields);
@@ -90,7 +94,7 @@ static _Noreturn void seed_run(const struct job *j, struct outcome *out)
     sim_spawn(sim_host(0), "script", script_main, NULL);
     sim_run((int64_t)SEED_S * SIM_S);
     outcome_write(out);
-    if (!script_finished && !out->counts.other && out->finished == false)
+    if (!script_finished && violations() == 0)
         fprintf(stderr, "seed %llu: not done after %d s of its own time\n", (unsigned long long)j->seed, SEED_S);
     fflush(stderr);
     _exit(out->finished ? 0 : 1);
