@@ -39,7 +39,7 @@ struct write_flow {
     struct write *w;
     struct bytes **bodies; /* references of our own */
     struct prepared *prepared;
-    unsigned waiting; /* bodies on their way */
+    unsigned waiting; /* bodies on their way; one more while they are begun */
     bool inlined;     /* small records ride in the command */
     int status;
     uint64_t in_flight;
@@ -71,6 +71,37 @@ static void flow_end(struct write_flow *f, int status)
     w->op.done(&w->op);
 }
 
+static void flow_body_kept(struct write_flow *f, int status)
+{
+    if (status)
+        f->status = ERR_TIMEOUT; /* the write is there; nobody may be told that it is safe */
+    if (--f->waiting == 0)
+        flow_end(f, f->status);
+}
+
+static void body_put_again_done(struct task *t)
+{
+    struct prepared *p = container_of(t, struct prepared, put.task);
+    flow_body_kept(p->flow, p->put.status);
+}
+
+/* A voter that has a body may have been replaced before the command that refers to it was in the log: nobody looked
+ * after that body then. */
+static void flow_keep(struct write_flow *f)
+{
+    f->waiting = 1;
+    for (unsigned i = 0; i < f->w->message_n; i++) {
+        struct prepared *p = &f->prepared[i];
+        if (rides_along(f, p) || p->put.voters == f->propose.voters)
+            continue;
+        f->waiting++;
+        p->put.task.run = body_put_again_done;
+        p->put.deadline_ms = backend_deadline(f->worker);
+        replication_body_put(f->worker->services->replication, &p->put);
+    }
+    flow_body_kept(f, 0);
+}
+
 static void flow_proposed(struct task *t)
 {
     struct write_flow *f = container_of(t, struct write_flow, propose.task);
@@ -85,7 +116,11 @@ static void flow_proposed(struct task *t)
         queue_unreserve(f->worker->services->queue, &f->reservation);
     if (status == ERR_STALE) /* sent again so late that nobody can tell whether the first time took effect */
         status = ERR_TIMEOUT;
-    flow_end(f, status == ERR_CANCELED ? ERR_UNAVAILABLE : status);
+    f->status = status == ERR_CANCELED ? ERR_UNAVAILABLE : status;
+    if (status == 0)
+        flow_keep(f);
+    else
+        flow_end(f, f->status);
 }
 
 static bool queue_is_active(struct store *s)

@@ -346,6 +346,8 @@ void result_settle(struct delivery *d); /* outcomes are in mail.recipients: log,
 /* Makes the notice; then the outcome goes on. kinds[i]: DSN action of recipient i, or -1. */
 void notices_make(struct delivery *d, const int *kinds, int64_t now_ms);
 void notices_free(struct delivery *d);
+/* Its outcome is committed, and these vote by now (propose.voters): a body that was counted by others is put again. */
+void notice_keep(struct delivery *d, uint64_t voters);
 /* Adds it to the outcome. */
 void notices_pack(struct delivery *d, Merlion__QueueLegOutcome *o);
 

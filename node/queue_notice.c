@@ -25,6 +25,7 @@ static const char double_id[] = "double-"; /* transaction ids of notices to post
 struct notice {
     struct compute_job job;
     struct body_put put;
+    struct queue *q;
     struct delivery *d;
     struct dsn dsn;
     struct dsn_recipient *recipients;
@@ -41,16 +42,42 @@ struct notice {
     bool ready; /* to go along */
 };
 
-void notices_free(struct delivery *d)
+static void notice_free(struct notice *n)
 {
-    struct notice *n = d->notice;
-    d->notice = NULL;
-    if (!n)
-        return;
     buf_close(&n->text);
     buf_close(&n->summary);
     bytes_unref(&n->record);
     mem_free(n);
+}
+
+void notices_free(struct delivery *d)
+{
+    struct notice *n = d->notice;
+    d->notice = NULL;
+    if (n)
+        notice_free(n);
+}
+
+static void was_kept(struct task *t)
+{
+    struct notice *n = container_of(t, struct notice, put.task);
+    queue_job_end(n->q);
+    if (n->put.status != 0)
+        log_event(LOG_ERROR, "the body of a notice may be on too few disks", LOG_S("notice", n->id),
+                  LOG_E("code", n->put.status));
+    notice_free(n);
+}
+
+void notice_keep(struct delivery *d, uint64_t voters)
+{
+    struct notice *n = d->notice;
+    if (!n || !n->ready || !n->put.record || n->put.voters == voters)
+        return;
+    d->notice = NULL;
+    n->put.task.run = was_kept;
+    n->put.deadline_ms = clock_steady_ms() + n->q->services->write_wait_ms;
+    queue_job_begin(n->q);
+    replication_body_put(n->q->services->replication, &n->put);
 }
 
 /* ---- packing ---- */
@@ -279,6 +306,7 @@ static void body_got(struct queue_body *b, int status, struct bytes *body)
 void notices_make(struct delivery *d, const int *kinds, int64_t now_ms)
 {
     struct notice *n = d->notice = mem_zalloc(sizeof *n);
+    n->q = d->q;
     n->d = d;
     d->state = DELIVERY_NOTICE;
     if (!recipients_find(n)) {

@@ -153,6 +153,7 @@ static void outcome_done(struct queue_command *c, int status, const Merlion__Res
             log_event(LOG_WARN, "outcome came too late", LOG_U("item", d->item), LOG_U("leg", d->leg),
                       LOG_E("code", r->account_status[i]));
         i++;
+        notice_keep(d, c->propose.voters);
         delivery_free(d);
     }
     outcomes_soon(q);

@@ -411,6 +411,7 @@ void replication_stop(struct replication **rp)
 void replication_body_put(struct replication *r, struct body_put *p)
 {
     if (r->member) {
+        p->voters = atomic_load(&r->voters);
         bulk_body_put(r->bulk, p);
         return;
     }

@@ -253,6 +253,7 @@ struct replication {
     uint64_t config_ids[REPLICATION_MEMBERS_MAX]; /* under now_lock: for hello_ok on the bulk loop */
     unsigned n_config_ids;
     _Atomic bool draining, disk_full_now, failed;
+    _Atomic uint64_t voters; /* core_voters_sum, once the bulk loop was told of them */
 };
 
 /* ---- core.c ---- */
@@ -300,6 +301,7 @@ void core_answer(struct replication *r, struct origin o, struct slice a, struct 
 void core_answer_status(struct replication *r, struct origin o, int status,
                         uint64_t index); /* {i32 status, u64 index} */
 unsigned core_voters(struct replication *r);
+uint64_t core_voters_sum(struct replication *r); /* of their ids: others vote, another sum */
 bool core_is_voter(struct replication *r, uint64_t id);
 
 /* ---- core_knock.c ---- */

@@ -39,6 +39,17 @@ unsigned core_voters(struct replication *r)
     return n;
 }
 
+uint64_t core_voters_sum(struct replication *r)
+{
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < r->raft.configuration.n; i++) {
+        uint64_t id = r->raft.configuration.servers[i].id;
+        if (r->raft.configuration.servers[i].role == RAFT_VOTER)
+            sum += checksum64(slice_make(&id, sizeof id));
+    }
+    return sum;
+}
+
 bool core_is_voter(struct replication *r, uint64_t id)
 {
     for (unsigned i = 0; i < r->raft.configuration.n; i++)
@@ -383,6 +394,7 @@ static void bulk_told(struct replication *r)
         n++;
     }
     bulk_peers_set(r->bulk, b, n, core_is_voter(r, r->identity.node_id));
+    atomic_store(&r->voters, core_voters_sum(r));
 }
 
 /* Accepted links of members that were removed. */

@@ -62,6 +62,7 @@ static void proposal_done(struct replication *r, struct proposal *x, int status,
         p->status = status;
         p->result = status == 0 ? bytes_ref(result) : NULL;
         p->index = index;
+        p->voters = core_voters_sum(r);
         p->impl = NULL;
         task_post(p->home, &p->task);
     }

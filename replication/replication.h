@@ -74,6 +74,9 @@ struct propose {
                    and will not take effect; ERR_TIMEOUT: not known, it may have or still may */
     struct bytes *result; /* status 0: packed merlion.Result; the caller unrefs */
     uint64_t index;       /* where it was applied */
+    /* status 0: who votes by now, as a number. Another one than body_put said: a disk that counted may be gone, so the
+     * body is put once more before anybody is told that the write is done. */
+    uint64_t voters;
     void *impl;
 };
 /* Any thread. Takes effect at most once, however often it is sent again inside. */
@@ -93,7 +96,8 @@ struct body_put {
     struct task_queue *home;
     struct bytes *record; /* blob_encode; the caller keeps its reference until completion */
     int64_t deadline_ms;
-    int status; /* 0: durable on a majority of voters */
+    int status;      /* 0: durable on a majority of voters */
+    uint64_t voters; /* who they were: for propose.voters */
     void *impl;
 };
 void replication_body_put(struct replication *r, struct body_put *p);

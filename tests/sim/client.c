@@ -92,6 +92,7 @@ int client_propose(struct client *c, const Merlion__Command *command, Merlion__R
               (int)command->op_case);
     replication_propose(c->node->r, &p);
     client_wait(c);
+    c->voters = p.voters;
     mem_free((void *)(uintptr_t)packed.p);
     Merlion__Result *r = p.status == 0 ? merlion__result__unpack(NULL, p.result->n, p.result->p) : NULL;
     /* "Too old to tell" is no answer. */
@@ -141,6 +142,7 @@ int client_body_put(struct client *c, const struct body_hash *hash, struct bytes
                          .deadline_ms = clock_steady_ms() + (int64_t)sim_between(500, 5000)};
     replication_body_put(c->node->r, &p);
     client_wait(c);
+    c->put_voters = p.voters;
     sim_trace("body put on host %u: %s", sim_host_index(c->node->host), err_name(p.status));
     if (p.status == 0)
         check_body_durable(hash);

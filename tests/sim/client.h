@@ -11,6 +11,7 @@ struct client {
     pthread_cond_t wake;
     bool posted;
     bool late; /* its commands are answered when its node shows them */
+    uint64_t put_voters, voters; /* body_put's and propose's of the last ones */
 };
 void client_signal(void *arg);
 void client_done(struct task *t);

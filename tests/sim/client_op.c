@@ -85,7 +85,8 @@ struct client_body {
     Merlion__Body body;
     struct body_hash hash;
     struct bytes *record;
-    bool ahead; /* on a majority's disks before the command */
+    bool ahead;      /* on a majority's disks before the command */
+    uint64_t voters; /* who they were */
 };
 
 static size_t body_size(void)
@@ -137,12 +138,16 @@ static int body_any(struct client *c, struct client_body *p)
         return 0;
     }
     p->ahead = true;
-    return client_body_put(c, &p->hash, p->record);
+    int status = client_body_put(c, &p->hash, p->record);
+    p->voters = c->put_voters;
+    return status;
 }
 
-/* A message was acknowledged: its body must be there still. */
-static void body_end(struct client_body *p, int status)
+/* A message is about to be acknowledged (as node/backend_write.c does it): its body must be there still. */
+static void body_end(struct client *c, struct client_body *p, int status)
 {
+    if (status == 0 && p->ahead && p->voters != c->voters)
+        status = client_body_put(c, &p->hash, p->record);
     if (status == 0 && p->ahead)
         check_body_durable(&p->hash);
     bytes_unref(&p->record);
@@ -187,7 +192,7 @@ static void deliver(struct client *c)
     int status = body_any(c, &b);
     if (status == 0)
         status = client_propose(c, &command, NULL);
-    body_end(&b, status);
+    body_end(c, &b, status);
     mem_free(elsewhere);
 }
 
@@ -230,7 +235,7 @@ static void append(struct client *c)
     if (status == 0)
         status = client_propose(c, &command, NULL);
     for (size_t i = 0; i < made; i++)
-        body_end(&bodies[i], status);
+        body_end(c, &bodies[i], status);
 }
 
 static void store_flags(struct client *c)

@@ -82,6 +82,7 @@ static void fatal_exit(void *arg, int status, const char *why)
 }
 
 static int propose_ms; /* 0: replication's own limit */
+static uint64_t propose_voters; /* of the last one */
 
 static int propose_wait(const Merlion__Command *c, Merlion__Result **result_r)
 {
@@ -94,6 +95,7 @@ static int propose_wait(const Merlion__Command *c, Merlion__Result **result_r)
     replication_propose(node.r, &p);
     home_wait(&open_requests);
     mem_free(packed);
+    propose_voters = p.voters;
     *result_r = NULL;
     if (p.status != 0)
         return p.status;
@@ -354,6 +356,29 @@ static void ca_put(const char *path)
     answer(rc ? rc : setting_put((char *)(uintptr_t) "ca.key", key));
 }
 
+/* Half of it, for a signed number. */
+static void voters_tell(uint64_t voters)
+{
+    dprintf(node.fd, "ok voters=%llu\n", (unsigned long long)(voters / 2));
+}
+
+static void put(const char *text)
+{
+    struct body_hash h = body_hash_of(slice_str(text));
+    struct body_put p = {.task.run = one_done,
+                         .home = &home,
+                         .record = blob_encode(&h, slice_str(text)),
+                         .deadline_ms = clock_steady_ms() + 20000};
+    open_requests = 1;
+    replication_body_put(node.r, &p);
+    home_wait(&open_requests);
+    bytes_unref(&p.record);
+    if (p.status != 0)
+        answer(p.status);
+    else
+        voters_tell(p.voters);
+}
+
 /* Notes n bodies as missing that nobody ever sent. */
 static void miss(int n)
 {
@@ -407,6 +432,10 @@ static bool request(char *line)
         state_time();
     else if (!strcmp(verb, "miss"))
         miss(ms);
+    else if (!strcmp(verb, "put"))
+        put(a);
+    else if (!strcmp(verb, "proposed"))
+        voters_tell(propose_voters);
     else if (!strcmp(verb, "scrub"))
         answer(store_scrub(node.store, &(struct sum128){0, 0}));
     else

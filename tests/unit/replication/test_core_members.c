@@ -82,6 +82,33 @@ static void removed_member_is_shut_out(void **state)
         cluster_stop(&c, i);
 }
 
+/* Whoever puts a body, and has a command that refers to it committed, learns whether others vote meanwhile. */
+static void writers_learn_of_other_voters(void **state)
+{
+    (void)state;
+    cluster_grow(&c, 3);
+    int leader = cluster_leader(&c), gone = (leader + 1) % 3, writer = (leader + 2) % 3;
+    char line[32];
+    assert_string_equal(node_ask(&c, writer, "read"), "ok");
+    long long before = field(node_ask(&c, writer, "put first"), "voters");
+    assert_true(before > 0);
+    assert_string_equal(node_ask(&c, writer, "set one after"), "ok");
+    assert_int_equal(field(node_ask(&c, writer, "proposed"), "voters"), before);
+    snprintf(line, sizeof line, "remove n%d", gone);
+    assert_string_equal(node_ask(&c, leader, "%s", line), "ok ");
+    for (int i = 0; i < 600 && field(node_ask(&c, leader, "status"), "n") != 2; i++)
+        nap(50);
+    assert_string_equal(node_ask(&c, writer, "set two after"), "ok");
+    long long after = field(node_ask(&c, writer, "proposed"), "voters");
+    assert_int_not_equal(after, before);
+    long long again = before;
+    for (int i = 0; i < 600 && again != after; i++, nap(50)) /* bodies are told a moment later */
+        again = field(node_ask(&c, writer, "put first"), "voters");
+    assert_int_equal(again, after);
+    for (int i = 0; i < 3; i++)
+        cluster_stop(&c, i);
+}
+
 static uint64_t invited_id(const char *name, int port)
 {
     struct identity_token t;
@@ -173,6 +200,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(dead_voter_is_replaced, begin, end),
         cmocka_unit_test_setup_teardown(removed_member_is_shut_out, begin, end),
+        cmocka_unit_test_setup_teardown(writers_learn_of_other_voters, begin, end),
         cmocka_unit_test_setup_teardown(ids_are_not_used_again, begin, end),
         cmocka_unit_test_setup_teardown(used_token_is_refused_aloud, begin, end),
         cmocka_unit_test_setup_teardown(transfer_is_tried_again, begin, end),
