@@ -6,10 +6,11 @@ static void healthz(void *arg, struct http_reply *reply)
     buf_append_str(&reply->body, "alive\n");
 }
 
+/* 404 tells balancers, as they have it, to let sessions end and to begin none; 503, that nothing works. */
 static void readyz(void *arg, struct http_reply *reply)
 {
     struct health *h = arg;
-    reply->status = h->not_ready ? 503 : 200;
+    reply->status = h->draining ? 404 : h->not_ready ? 503 : 200;
     buf_printf(&reply->body, "%s\n", h->not_ready ? h->not_ready : "ready");
 }
 
@@ -25,6 +26,7 @@ static void metrics_route(void *arg, struct http_reply *reply)
 void health_set(struct health *h, bool member, const struct replication_now *now, bool serving, bool draining)
 {
     h->now = *now;
+    h->draining = member && draining;
     h->not_ready = !member            ? "belongs to no cluster"
                    : draining         ? "draining"
                    : now->healing     ? "healing: the state was damaged, and is made anew"

@@ -13,6 +13,7 @@ struct health {
     struct metrics *metrics;
     struct services *services;
     const char *not_ready; /* NULL: ready */
+    bool draining;
     struct replication_now now;
     struct blob_stats blobs;
     struct store_stats store;
