@@ -1,23 +1,19 @@
-/* DIR/node (0700), files 0600, each written to a temporary name, synced and renamed:
+/* Of DIR/node (identity_dir.c):
  *   ca.pem cert.pem key.pem
  *   identity   text, last to be written (a node is a member when it is there):
- *              "merlion-identity 1", then "name value" lines, last "checksum" (XXH3 of all lines before it, hex).
- *   boot       the number of the last start, with a checksum. */
+ *              "merlion-identity 1", then "name value" lines, last "checksum" (XXH3 of all lines before it, hex). */
 #include "replication/internal.h"
 
 #include "node/base/clock.h"
 #include "node/base/hash.h"
 #include "replication/identity.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { FILE_MAX = 64 * 1024, NAME_MAX_BYTES = 63, ADDRESS_MAX_BYTES = 127, PEERS_MAX_BYTES = 4096 };
+enum { NAME_MAX_BYTES = 63, ADDRESS_MAX_BYTES = 127, PEERS_MAX_BYTES = 4096 };
 static const char HEADING[] = "merlion-identity 1";
 
 struct identity_file {
@@ -32,92 +28,6 @@ static void identity_file_close(struct identity_file *f)
     mem_free(f->advertise);
     mem_free(f->peers);
     *f = (struct identity_file){0};
-}
-
-/* ---- files ---- */
-
-static int dir_open(const char *data_dir, bool make, struct err_detail *e)
-{
-    char path[4096];
-    if (snprintf(path, sizeof(path), "%s/node", data_dir) >= (int)sizeof(path))
-        return err_set(e, ERR_INVALID, "data folder: path too long");
-    if (make && mkdir(data_dir, 0700) != 0 && errno != EEXIST)
-        return err_set(e, err_from_errno(errno), "%s: %s", data_dir, strerror(errno));
-    if (make && mkdir(path, 0700) != 0 && errno != EEXIST)
-        return err_set(e, err_from_errno(errno), "%s: %s", path, strerror(errno));
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return err_set(e, err_from_errno(errno), "%s: %s", path, strerror(errno));
-    if (make) { /* the entry of node/ in the data folder must last too */
-        int parent = open(data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (parent < 0 || fsync(parent) != 0) {
-            int rv = err_set(e, err_from_errno(errno), "%s: %s", data_dir, strerror(errno));
-            if (parent >= 0)
-                close(parent);
-            close(fd);
-            return rv;
-        }
-        close(parent);
-    }
-    return fd;
-}
-
-static int file_fill(int fd, struct slice s)
-{
-    while (s.n) {
-        ssize_t n = write(fd, s.p, s.n);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -1;
-        s = slice_from(s, (size_t)n);
-    }
-    return fsync(fd);
-}
-
-static int file_write(int dir, const char *name, struct slice s, struct err_detail *e)
-{
-    char tmp[64];
-    snprintf(tmp, sizeof(tmp), ".%s.tmp", name);
-    unlinkat(dir, tmp, 0); /* left by a crash: its mode may be anything */
-    int fd = openat(dir, tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return err_set(e, err_from_errno(errno), "node/%s: %s", name, strerror(errno));
-    int rv = file_fill(fd, s);
-    int error = errno;
-    close(fd);
-    if (rv == 0 && (renameat(dir, tmp, dir, name) != 0 || fsync(dir) != 0)) {
-        error = errno;
-        rv = -1;
-    }
-    if (rv != 0) {
-        unlinkat(dir, tmp, 0);
-        return err_set(e, err_from_errno(error), "node/%s: %s", name, strerror(error));
-    }
-    return 0;
-}
-
-static int file_read(int dir, const char *name, char **text_r, struct err_detail *e)
-{
-    int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return err_set(e, errno == ENOENT ? ERR_NOTFOUND : err_from_errno(errno), "node/%s: %s", name, strerror(errno));
-    char *text = mem_alloc(FILE_MAX + 1);
-    size_t n = 0;
-    ssize_t got;
-    while (n < FILE_MAX && (got = read(fd, text + n, FILE_MAX - n)) != 0) {
-        if (got < 0 && errno != EINTR)
-            break;
-        n += got > 0 ? (size_t)got : 0;
-    }
-    close(fd);
-    text[n] = 0;
-    if (n == FILE_MAX || memchr(text, 0, n)) {
-        mem_free(text);
-        return err_set(e, ERR_CORRUPT, "node/%s: not what was written there", name);
-    }
-    *text_r = text;
-    return 0;
 }
 
 /* ---- the identity file ---- */
@@ -138,18 +48,9 @@ static int identity_file_write(int dir, const struct identity_file *f, struct er
                f->cluster_id, f->node_id, f->instance, f->first);
     buf_printf(&b, "name %s\nadvertise %s\npeers %s\n", f->name, f->advertise, f->peers);
     buf_printf(&b, "checksum %016" PRIx64 "\n", checksum64(buf_slice(&b)));
-    int rv = file_write(dir, "identity", buf_slice(&b), e);
+    int rv = identity_dir_write(dir, "identity", buf_slice(&b), e);
     buf_close(&b);
     return rv;
-}
-
-static bool hex_u64(struct slice s, uint64_t *v_r)
-{
-    uint8_t raw[8];
-    if (s.n != 16 || hex_decode(s, raw, sizeof(raw)) != 0)
-        return false;
-    *v_r = get_be64(raw);
-    return true;
 }
 
 /* One "name value" line into its field; false for what is not understood. */
@@ -157,9 +58,9 @@ static bool line_take(struct identity_file *f, struct slice key, struct slice va
 {
     uint64_t first;
     if (slice_eq(key, SLICE_LITERAL("cluster")))
-        return hex_u64(value, &f->cluster_id);
+        return identity_hex_read(value, &f->cluster_id);
     if (slice_eq(key, SLICE_LITERAL("instance")))
-        return hex_u64(value, &f->instance);
+        return identity_hex_read(value, &f->instance);
     if (slice_eq(key, SLICE_LITERAL("node")))
         return slice_u64(value, UINT64_MAX, &f->node_id) == 0;
     if (slice_eq(key, SLICE_LITERAL("first"))) {
@@ -185,7 +86,8 @@ static int identity_text_parse(const char *text, struct identity_file *f)
         return ERR_CORRUPT;
     struct slice covered = slice_make(text, (size_t)(mark + 1 - text));
     struct slice given = slice_str(mark + strlen("\nchecksum "));
-    if (given.n != 17 || given.p[16] != '\n' || !hex_u64(slice_first(given, 16), &sum) || sum != checksum64(covered))
+    if (given.n != 17 || given.p[16] != '\n' || !identity_hex_read(slice_first(given, 16), &sum) ||
+        sum != checksum64(covered))
         return ERR_CORRUPT;
     size_t end = slice_find(covered, '\n');
     if (!slice_eq(slice_first(covered, end), slice_str(HEADING)))
@@ -205,7 +107,7 @@ static int identity_file_read(int dir, struct identity_file *f_r, struct err_det
 {
     char *text;
     *f_r = (struct identity_file){0};
-    int rv = file_read(dir, "identity", &text, e);
+    int rv = identity_dir_read(dir, "identity", &text, e);
     if (rv != 0)
         return rv;
     rv = identity_text_parse(text, f_r);
@@ -220,7 +122,7 @@ static int identity_file_read(int dir, struct identity_file *f_r, struct err_det
 
 static int identity_file_open(const char *data_dir, struct identity_file *f_r, struct err_detail *e)
 {
-    int dir = dir_open(data_dir, false, e);
+    int dir = identity_dir_open(data_dir, false, e);
     if (dir < 0)
         return dir;
     int rv = identity_file_read(dir, f_r, e);
@@ -232,14 +134,14 @@ static int identity_file_open(const char *data_dir, struct identity_file *f_r, s
 static int identity_write(const char *data_dir, const struct identity_file *f, const char *ca_pem, const char *cert_pem,
                           const char *key_pem, struct err_detail *e)
 {
-    int dir = dir_open(data_dir, true, e);
+    int dir = identity_dir_open(data_dir, true, e);
     if (dir < 0)
         return dir;
-    int rv = file_write(dir, "ca.pem", slice_str(ca_pem), e);
+    int rv = identity_dir_write(dir, "ca.pem", slice_str(ca_pem), e);
     if (rv == 0)
-        rv = file_write(dir, "cert.pem", slice_str(cert_pem), e);
+        rv = identity_dir_write(dir, "cert.pem", slice_str(cert_pem), e);
     if (rv == 0)
-        rv = file_write(dir, "key.pem", slice_str(key_pem), e);
+        rv = identity_dir_write(dir, "key.pem", slice_str(key_pem), e);
     if (rv == 0)
         rv = identity_file_write(dir, f, e);
     close(dir);
@@ -258,11 +160,11 @@ static void secret_free(char *text)
 static int contexts_load(int dir, struct link_identity *id, struct err_detail *e)
 {
     char *ca = NULL, *cert = NULL, *key = NULL;
-    int rv = file_read(dir, "ca.pem", &ca, e);
+    int rv = identity_dir_read(dir, "ca.pem", &ca, e);
     if (rv == 0)
-        rv = file_read(dir, "cert.pem", &cert, e);
+        rv = identity_dir_read(dir, "cert.pem", &cert, e);
     if (rv == 0)
-        rv = file_read(dir, "key.pem", &key, e);
+        rv = identity_dir_read(dir, "key.pem", &key, e);
     if (rv == ERR_NOTFOUND) /* the identity is there: this is not "no member yet" */
         rv = ERR_CORRUPT;
     if (rv == 0)
@@ -276,7 +178,7 @@ static int contexts_load(int dir, struct link_identity *id, struct err_detail *e
 int identity_load(const char *data_dir, struct link_identity *id_r, struct err_detail *e)
 {
     *id_r = (struct link_identity){0};
-    int dir = dir_open(data_dir, false, e);
+    int dir = identity_dir_open(data_dir, false, e);
     if (dir < 0)
         return dir;
     struct identity_file f;
@@ -322,47 +224,6 @@ bool identity_is_first(const char *data_dir)
     bool first = f.first;
     identity_file_close(&f);
     return first;
-}
-
-/* "boot NUMBER\nchecksum HEX\n". */
-static int boot_read(int dir, uint64_t *boot_r, struct err_detail *e)
-{
-    char *text;
-    uint64_t sum;
-    int rv = file_read(dir, "boot", &text, e);
-    if (rv != 0)
-        return rv;
-    struct slice all = slice_str(text);
-    size_t end = slice_find(all, '\n');
-    struct slice line = slice_first(all, end), rest = slice_from(all, end + 1);
-    bool ok = slice_eq(slice_first(line, 5), SLICE_LITERAL("boot ")) &&
-              slice_u64(slice_from(line, 5), UINT64_MAX / 2, boot_r) == 0 && rest.n == 26 &&
-              slice_eq(slice_first(rest, 9), SLICE_LITERAL("checksum ")) &&
-              hex_u64(slice_first(slice_from(rest, 9), 16), &sum) && sum == checksum64(line);
-    mem_free(text);
-    return ok ? 0 : err_set(e, ERR_CORRUPT, "node/boot: damaged: remove it when the clock is right");
-}
-
-int identity_boot_next(const char *data_dir, uint64_t now_ms, uint64_t *boot_r, struct err_detail *e)
-{
-    uint64_t last = 0;
-    int dir = dir_open(data_dir, false, e);
-    if (dir < 0)
-        return dir;
-    int rv = boot_read(dir, &last, e);
-    if (rv == 0 || rv == ERR_NOTFOUND) {
-        struct buf b = {0};
-        *boot_r = now_ms > last ? now_ms : last + 1;
-        buf_printf(&b, "boot %" PRIu64, *boot_r);
-        uint64_t sum = checksum64(buf_slice(&b));
-        buf_printf(&b, "\nchecksum %016" PRIx64 "\n", sum);
-        rv = file_write(dir, "boot", buf_slice(&b), e);
-        buf_close(&b);
-        if (rv == ERR_NOSPACE && now_ms > last)
-            rv = 0; /* a node with a full disk starts all the same, and tells so: the clock alone is nearly as good */
-    }
-    close(dir);
-    return rv;
 }
 
 char *identity_first_peers(const char *data_dir)

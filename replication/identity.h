@@ -1,5 +1,5 @@
-/* Inside identity*.c and link*.c: certificates, and what a join token holds. Pure but for the kernel's randomness and
- * the clock. */
+/* Inside identity*.c and link*.c: files, certificates, and what a join token holds. Pure but for the kernel's
+ * randomness and the clock. */
 #ifndef REPLICATION_IDENTITY_H
 #define REPLICATION_IDENTITY_H
 
@@ -7,6 +7,19 @@
 #include "node/base/slice.h"
 
 #include <openssl/ssl.h>
+
+/* ---- identity_dir.c ---- */
+
+/* DIR/node as a file descriptor, or a negative error; `make`: with its parent, lasting. */
+int identity_dir_open(const char *data_dir, bool make, struct err_detail *e);
+/* Whole or not at all: a temporary name, synced and renamed. */
+int identity_dir_write(int dir, const char *name, struct slice s, struct err_detail *e);
+/* In its place, synced. Takes no space when the file is as long already; a crash leaves it torn. */
+int identity_dir_overwrite(int dir, const char *name, struct slice s, struct err_detail *e);
+/* mem_free *text_r. ERR_NOTFOUND; ERR_CORRUPT: no text, or too long. */
+int identity_dir_read(int dir, const char *name, char **text_r, struct err_detail *e);
+/* 16 hexadecimal digits. */
+bool identity_hex_read(struct slice s, uint64_t *v_r);
 
 /* ---- identity_cert.c ---- */
 

@@ -25,8 +25,9 @@ int identity_token_make(const char *ca_cert_pem, const char *ca_key_pem, uint64_
 enum { IDENTITY_TOKEN_MS = 24 * 3600 * 1000 };
 /* This node made the cluster (init): with an empty Raft log it bootstraps Raft with itself as the only voter. */
 bool identity_is_first(const char *data_dir);
-/* The number of this start: now_ms, or one more than the last start's when the clock was set back. Kept in DIR/node/boot before it
- * is used: a number used twice would give new requests the results of old ones, one lower than earlier ones would be refused as too old. */
+/* The number of this start: now_ms, or one more than the last start's when the clock was set back. Kept in DIR/node before it is used,
+ * also on a full disk: a number used twice would give new requests the results of old ones, one lower than earlier ones would be refused
+ * as too old, and what an earlier start leased would be nobody's (queue_void.c). ERR_NOSPACE: there is no file yet to write over. */
 int identity_boot_next(const char *data_dir, uint64_t now_ms, uint64_t *boot_r, struct err_detail *e);
 /* The peers written by init (empty) or join: what a node that has no state yet dials. Comma separated; mem_free. */
 char *identity_first_peers(const char *data_dir);

@@ -69,7 +69,11 @@ MUTANTS = {
     "lease-not-voided": [("store/op_queue_lease.c", """        lease_void(s, &leases[i]);
 """, """        continue;
 """)],
-    # Beyond the twelve: the guards around libraft.
+    # Beyond the twelve.
+    "start-not-kept": [("replication/identity_boot.c", """        rv = identity_dir_overwrite(dir, names[at], buf_slice(&b), e);
+""", """        rv = boot > have[other].boot + 1 ? 0 : rv;
+""")],
+    # The guards around libraft.
     "stale-members-in-snapshot": [("replication/core_sync.c", """if (noted != 0 && noted <= raft_commit_index(&r->raft))
         return RAFT_BUSY;
 """, """if (noted > UINT64_MAX / 2)

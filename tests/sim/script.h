@@ -34,6 +34,7 @@ struct sim_node {
     int64_t troubled_us; /* until then it may end by itself: its disk fails or is slow, or it was paused */
     int64_t down_until_us;
     uint32_t format_max; /* of an older build; 0: this one's */
+    uint64_t id, boot;   /* of its last start */
 };
 extern struct sim_node nodes[NODES];
 

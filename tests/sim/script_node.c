@@ -167,6 +167,18 @@ void node_sessions(struct sim_node *n)
     sim_spawn(n->host, "janitor", janitor_run, n);
 }
 
+/* Whatever its clock and its disk do. */
+static void number_check(struct sim_node *n)
+{
+    struct replication_now now;
+    replication_now(n->r, &now);
+    if (now.id == n->id && now.boot <= n->boot)
+        sim_fail(&sim_counts.other, "a start has number %llu, an earlier one had %llu", (unsigned long long)now.boot,
+                 (unsigned long long)n->boot);
+    n->id = now.id;
+    n->boot = now.boot;
+}
+
 static void start_run(void *arg)
 {
     struct sim_node *n = arg;
@@ -184,6 +196,7 @@ static void start_run(void *arg)
     n->r = r;
     n->state = NODE_UP;
     sim_trace("host %u is up", sim_host_index(n->host));
+    number_check(n);
     if (script_queue)
         node_sessions(n);
 }

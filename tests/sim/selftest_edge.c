@@ -98,6 +98,6 @@ void edge_on(unsigned host, sim_fn *fn, void *arg)
 
 int main(void)
 {
-    int failed = edge_disk() + edge_log() + edge_net();
+    int failed = edge_boot() + edge_disk() + edge_log() + edge_net();
     return failed != 0;
 }

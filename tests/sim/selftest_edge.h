@@ -12,6 +12,7 @@ void edge_on(unsigned host, sim_fn *fn, void *arg);
 unsigned edge_histories(sim_fn *begin);
 extern unsigned edge_told;
 
+int edge_boot(void);
 int edge_disk(void);
 int edge_log(void);
 int edge_net(void);

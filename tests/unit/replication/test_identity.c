@@ -147,7 +147,6 @@ static void starts_are_numbered(void **state)
     struct err_detail e = {0};
     struct cluster c;
     uint64_t boot = 0;
-    char path[160];
     cluster_make(&c, "boots");
     char *dir = c.dir;
     assert_int_equal(identity_boot_next(dir, 5000, &boot, &e), 0);
@@ -158,11 +157,44 @@ static void starts_are_numbered(void **state)
     assert_int_equal(boot, 5002);
     assert_int_equal(identity_boot_next(dir, 9000, &boot, &e), 0);
     assert_int_equal(boot, 9000);
-    snprintf(path, sizeof path, "%s/node/boot", dir);
+    cluster_free(&c);
+}
+
+static void start_damage(const struct cluster *c, const char *name)
+{
+    char path[160];
+    snprintf(path, sizeof path, "%s/node/%s", c->dir, name);
     FILE *f = fopen(path, "w");
-    fputs("9000", f);
+    fputs("boot 9000", f);
     fclose(f);
-    assert_int_equal(identity_boot_next(dir, 9500, &boot, &e), ERR_CORRUPT);
+}
+
+/* One of two numbers is enough, of a write that was cut short or of an earlier version. */
+static void one_number_is_enough(void **state)
+{
+    (void)state;
+    struct err_detail e = {0};
+    struct cluster c;
+    uint64_t boot = 0;
+    char path[160];
+    cluster_make(&c, "number");
+    assert_int_equal(identity_boot_next(c.dir, 5000, &boot, &e), 0);
+    assert_int_equal(identity_boot_next(c.dir, 6000, &boot, &e), 0);
+    start_damage(&c, "boot.2"); /* of 5000 */
+    assert_int_equal(identity_boot_next(c.dir, 100, &boot, &e), 0);
+    assert_int_equal(boot, 6001);
+    start_damage(&c, "boot"); /* of 6000 */
+    assert_int_equal(identity_boot_next(c.dir, 100, &boot, &e), 0);
+    assert_int_equal(boot, 6002);
+    snprintf(path, sizeof path, "%s/node/boot.2", c.dir);
+    unlink(path);
+    assert_int_equal(identity_boot_next(c.dir, 100, &boot, &e), 0);
+    assert_int_equal(boot, 6003);
+    start_damage(&c, "boot");
+    start_damage(&c, "boot.2");
+    assert_int_equal(identity_boot_next(c.dir, 9500, &boot, &e), ERR_CORRUPT);
+    unlink(path);
+    assert_int_equal(identity_boot_next(c.dir, 9500, &boot, &e), ERR_CORRUPT);
     cluster_free(&c);
 }
 
@@ -278,9 +310,13 @@ static void damaged_identity_is_not_loaded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(init_makes_a_member),     cmocka_unit_test(join_round_trip),
-        cmocka_unit_test(starts_are_numbered),     cmocka_unit_test(damaged_tokens_say_so),
-        cmocka_unit_test(late_and_foreign_tokens), cmocka_unit_test(damaged_identity_is_not_loaded),
+        cmocka_unit_test(init_makes_a_member),
+        cmocka_unit_test(join_round_trip),
+        cmocka_unit_test(starts_are_numbered),
+        cmocka_unit_test(one_number_is_enough),
+        cmocka_unit_test(damaged_tokens_say_so),
+        cmocka_unit_test(late_and_foreign_tokens),
+        cmocka_unit_test(damaged_identity_is_not_loaded),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
