@@ -144,7 +144,7 @@ static bool delivery_load(struct delivery *d)
         return false;
     bool ours = store_queue_leg(v, d->item, d->leg, &l) == 0 && is_ours(d->q, &l) && l.attempts == d->attempt &&
                 store_queue_item(v, d->item, &i) == 0;
-    d->stale = ours && l.until_ms - d->begun_ms < QUEUE_ATTEMPT_MS + QUEUE_LEASE_SLACK_MS;
+    d->stale = ours && l.until_ms - queue_time_ms(d->q) < QUEUE_ATTEMPT_MS + QUEUE_LEASE_SLACK_MS;
     if (ours) {
         queue_settings_refresh(d->q, v);
         item_copy(d, &i);
@@ -158,18 +158,14 @@ static bool delivery_load(struct delivery *d)
     return ours && d->mail.n > 0;
 }
 
-/* Leases end by the state's time; the clock may be behind that. */
 static bool lease_is_ours(struct delivery *d)
 {
     struct store_view *v;
     struct store_queue_leg l;
-    struct store_position p;
-    int64_t now = queue_clock_ms(d->q);
     if (store_view_open(d->q->services->store, &v))
         return false;
-    store_position(d->q->services->store, &p);
     bool ours = store_queue_leg(v, d->item, d->leg, &l) == 0 && is_ours(d->q, &l) && l.attempts == d->attempt &&
-                l.until_ms > (now > p.time_ms ? now : p.time_ms);
+                l.until_ms > queue_time_ms(d->q);
     store_view_close(&v);
     return ours;
 }

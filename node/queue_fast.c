@@ -91,7 +91,7 @@ struct queue_reservation *queue_reserve(struct queue *q, const struct slice *des
         return NULL;
     struct reservation *r = mem_alloc(sizeof *r + n * sizeof r->shares[0]);
     r->public = (struct queue_reservation){
-        .node = atomic_load(&q->node), .boot = atomic_load(&q->boot), .until_ms = queue_clock_ms(q) + QUEUE_LEASE_MS};
+        .node = atomic_load(&q->node), .boot = atomic_load(&q->boot), .until_ms = queue_time_ms(q) + QUEUE_LEASE_MS};
     for (r->n = 0; r->n < n; r->n++) {
         unsigned share = r->shares[r->n] = queue_share_of(destinations[r->n]);
         if (atomic_load(&q->held[share]) || queue_room_take(q, share, 1) == 0) {

@@ -222,7 +222,7 @@ struct queue {
     struct list outcomes_sent;
     struct list refused; /* those that the state machine does not want, until their leases are over */
     bool lease_armed;
-    int64_t next_due_ms, lease_not_before_ms; /* queue_clock_ms; steady */
+    int64_t next_due_ms, lease_not_before_ms; /* queue_time_ms; steady */
     int64_t look_ms;                          /* where the last look ended, as there was too much: due time, name */
     char *look_name;                          /* NULL: it saw all that is due */
     unsigned lease_n;
@@ -239,11 +239,16 @@ struct queue {
     struct queue_metrics *metrics;
 };
 
-/* All times of items and legs are of the cluster's clock: this node's own may be days off, and mail would be bounced.
- */
+/* How old items are goes by the cluster's clock: this node's own may be days off, and mail would be bounced. */
 static inline int64_t queue_clock_ms(struct queue *q)
 {
     return replication_clock_ms(q->services->replication);
+}
+
+/* Leases and due times are the state machine's, whose time may be ahead of that clock. */
+static inline int64_t queue_time_ms(struct queue *q)
+{
+    return replication_time_ms(q->services->replication);
 }
 
 static inline struct task_queue *queue_home(struct queue *q)

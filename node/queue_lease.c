@@ -157,7 +157,7 @@ static void lease_send(struct queue *q)
     Merlion__QueueWant want[WANTS_MAX], *wants[WANTS_MAX];
     holder.node = atomic_load(&q->node);
     holder.boot = atomic_load(&q->boot);
-    holder.until_ms = queue_clock_ms(q) + QUEUE_LEASE_MS;
+    holder.until_ms = queue_time_ms(q) + QUEUE_LEASE_MS;
     lease.holder = &holder;
     lease.destination_max = leases_cap(q);
     lease.wants = wants;
@@ -183,7 +183,7 @@ static bool room_is_worth_it(struct queue *q)
 
 static void look(struct queue *q)
 {
-    struct look l = {.q = q, .now_ms = queue_clock_ms(q), .next_ms = INT64_MAX};
+    struct look l = {.q = q, .now_ms = queue_time_ms(q), .next_ms = INT64_MAX};
     if (q->lease.busy || q->drain_begun || !atomic_load(&q->ready) || !room_is_worth_it(q))
         return;
     if (store_view_open(q->services->store, &l.v))
@@ -210,7 +210,7 @@ static void lease_time(uv_timer_t *t)
     look(q);
     if (q->lease.busy || q->lease_armed)
         return;
-    int64_t rest = q->next_due_ms - queue_clock_ms(q);
+    int64_t rest = q->next_due_ms - queue_time_ms(q);
     timer_arm(q, rest < 1 ? LOOK_AGAIN_MS : rest < LOOK_AGAIN_MS ? rest : LOOK_AGAIN_MS);
     q->lease_armed = false; /* a wake-up may be earlier than that */
 }

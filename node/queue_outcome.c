@@ -20,7 +20,7 @@ static void outcome_empty(struct delivery *d)
     o->item = d->item;
     o->leg = d->leg;
     o->attempt = d->attempt;
-    o->next_ms = queue_clock_ms(d->q);
+    o->next_ms = queue_time_ms(d->q);
     o->untried = true;
 }
 
@@ -128,7 +128,7 @@ void outcome_refused_tick(struct queue *q)
     LIST_EACH(it, tmp, &q->refused)
     {
         struct delivery *d = container_of(it, struct delivery, place);
-        if (lease_is_lost(v, q, d, queue_clock_ms(q)))
+        if (lease_is_lost(v, q, d, queue_time_ms(q)))
             delivery_free(d);
     }
     store_view_close(&v);

@@ -165,7 +165,7 @@ void result_settle(struct delivery *d)
     bool warned = false;
     int *kinds = arena_alloc(&d->arena, d->mail.n * sizeof *kinds);
     unsigned notices = notices_choose(d, kinds, now, &warned);
-    outcome_pack(d, next, warned);
+    outcome_pack(d, next + queue_time_ms(q) - queue_clock_ms(q), warned);
     delivery_unslot(d);
     if (notices)
         notices_make(d, kinds, now);

@@ -127,7 +127,7 @@ static bool dead_void(struct queue *q, struct store_view *v, const struct replic
 /* Leader: all leases, now and then. */
 static void leases_check(struct queue *q, struct store_view *v)
 {
-    struct voiding x = {.q = q, .now_ms = queue_clock_ms(q)};
+    struct voiding x = {.q = q, .now_ms = queue_time_ms(q)};
     struct strangers s = {.v = v};
     store_queue_lease_each(v, 0, run_out, &x);
     if (x.found) {

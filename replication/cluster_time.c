@@ -1,9 +1,12 @@
 /* The time that commands carry. The state machine's time is the highest it has seen, so one node with a clock far ahead
  * would pull it forward for good: the leader knows every member's clock from its status polls, takes the middle one for
  * the cluster's, and corrects commands that are more than CLUSTER_TIME_AHEAD_MS ahead of that (whoever sent them,
- * itself too). A proposer whose clock is behind takes the state's time instead of its own (propose.c): its mail would
- * be refused as too old else. Both go on working; the log says whose clock is wrong. With two members that differ
- * nobody can tell which one is right: the earlier one is believed. */
+ * itself too). Proposers go by that clock, or by the state's time when it is ahead of that (propose.c): their mail
+ * would be refused as too old else. The log says whose clock is wrong. With two members that differ nobody can tell
+ * which one is right: the earlier one is believed.
+ *
+ * When all clocks were ahead, and are set right, the state's time is ahead of them. It must not go back, and must not
+ * stand still either: no retry would be due, and no lease end. So it goes on at half speed until they reach it. */
 #include "replication/cluster_time.h"
 
 #include "node/base/clock.h"
@@ -90,14 +93,27 @@ int64_t cluster_time_limit(int64_t time_ms, int64_t cluster_ms, int64_t state_ms
     return cluster_ms > state_ms ? cluster_ms : state_ms;
 }
 
+int64_t cluster_time_go_on(_Atomic int64_t *ahead_ms, int64_t state_ms, int64_t steady_ms)
+{
+    int64_t ahead = state_ms - steady_ms / 2, most = atomic_load(ahead_ms);
+    while (most < ahead && !atomic_compare_exchange_weak(ahead_ms, &most, ahead))
+        ;
+    return (most < ahead ? ahead : most) + steady_ms / 2;
+}
+
 /* ---- of a running node ---- */
 
-int64_t cluster_time_propose(struct replication *r)
+static int64_t state_time(struct replication *r)
 {
     struct store_position p;
-    int64_t now = clock_wall_ms();
     store_position(r->store, &p);
-    return now > p.time_ms ? now : p.time_ms;
+    return cluster_time_go_on(&r->state_ahead_ms, p.time_ms, clock_steady_ms());
+}
+
+int64_t replication_time_ms(struct replication *r)
+{
+    int64_t clock = replication_clock_ms(r), state = r ? state_time(r) : 0;
+    return clock > state ? clock : state;
 }
 
 static bool clock_fresh(const struct peer *p, int64_t now)
@@ -125,23 +141,23 @@ bool cluster_time_now(struct replication *r, int64_t *now_r)
 
 void cluster_time_check(struct replication *r, struct bytes **command)
 {
-    struct store_position p;
     int64_t t, cluster;
     bool known = cluster_time_now(r, &cluster);
     if (!cluster_time_read(bytes_slice(*command), &t) || (known && t <= cluster + CLUSTER_TIME_AHEAD_MS))
         return;
+    struct store_position p;
+    int64_t state = state_time(r);
     store_position(r->store, &p);
-    /* A new leader that has not heard of enough clocks yet believes none: time stands still until it has. A state that
-     * has no time yet takes any. */
+    /* A new leader that has not heard of enough clocks yet believes none. A state that has no time yet takes any. */
     if (!known && p.time_ms > 0)
-        cluster = p.time_ms;
-    int64_t right = cluster_time_limit(t, cluster, p.time_ms);
+        cluster = state;
+    int64_t right = cluster_time_limit(t, cluster, state);
     if (right == t)
         return;
     struct bytes *corrected = cluster_time_replace(bytes_slice(*command), right);
     bytes_unref(command);
     *command = corrected;
-    if (known && clock_steady_ms() >= r->clock_logged_ms) {
+    if (known && t - right > CLUSTER_TIME_AHEAD_MS && clock_steady_ms() >= r->clock_logged_ms) {
         r->clock_logged_ms = clock_steady_ms() + COMPLAIN_MS;
         log_event(LOG_ERROR, "a command's time is far ahead of the members' clocks: corrected",
                   LOG_I("ahead_s", (t - cluster) / 1000));

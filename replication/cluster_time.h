@@ -1,4 +1,4 @@
-/* Clocks that differ between members. Core thread; the first four are pure. */
+/* Clocks that differ between members. Core thread; those before struct replication are pure. */
 #ifndef REPLICATION_CLUSTER_TIME_H
 #define REPLICATION_CLUSTER_TIME_H
 
@@ -22,9 +22,11 @@ struct bytes *cluster_time_replace(struct slice command, int64_t time_ms);
  */
 int64_t cluster_time_limit(int64_t time_ms, int64_t cluster_ms, int64_t state_ms);
 
+/* The state's time as it goes on at half the steady clock's speed, from the highest that was seen of it. *ahead_ms: 0
+ * at first, the same one each time. Any thread. */
+int64_t cluster_time_go_on(_Atomic int64_t *ahead_ms, int64_t state_ms, int64_t steady_ms);
+
 struct replication;
-/* For a new command: this node's clock, or the state's time when that is later. */
-int64_t cluster_time_propose(struct replication *r);
 /* What the middle one of the members' clocks shows now. False while less than a majority of the voters' are known. */
 bool cluster_time_now(struct replication *r, int64_t *now_r);
 /* As leader, before a command goes into the log: replaced by a corrected one when its time is too far ahead. */

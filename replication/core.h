@@ -234,6 +234,7 @@ struct replication {
     int64_t clock_logged_ms, clock_complain_ms; /* cluster_time.c */
     _Atomic int64_t clock_offset_ms;            /* the cluster's clock less our steady one, when it is known */
     _Atomic bool clock_known;
+    _Atomic int64_t state_ahead_ms; /* of cluster_time_go_on */
 
     bool syncing, fetching;
     bool healing;         /* at the start a damaged state had been set aside */

@@ -333,7 +333,7 @@ int core_hello_ok(void *arg, const struct link_hello *hello)
     else if (m.instance != 0)
         rc = m.instance == hello->instance ? 0 : ERR_CONFLICT;
     else
-        rc = m.invited_until_ms == 0 || m.invited_until_ms > clock_wall_ms() ? 0 : ERR_STALE;
+        rc = m.invited_until_ms == 0 || m.invited_until_ms > replication_time_ms(r) ? 0 : ERR_STALE;
     store_view_close(&v);
     return rc;
 }

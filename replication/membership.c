@@ -307,7 +307,7 @@ static bool record_note(struct survey *s, struct peer *p)
         return false;
     if (m.instance != 0 && m.instance != p->hello.instance)
         return false; /* an impostor, or a data folder that was set up anew: never let in */
-    if (m.instance == 0 && m.invited_until_ms != 0 && m.invited_until_ms < clock_wall_ms())
+    if (m.instance == 0 && m.invited_until_ms != 0 && m.invited_until_ms < replication_time_ms(s->r))
         return false;
     if (m.instance == p->hello.instance && m.format_max == p->hello.format_max &&
         slice_eq(m.version, slice_str(p->hello.version)))

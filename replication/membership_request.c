@@ -222,7 +222,7 @@ static void record_propose(struct member_wait *w)
     m.id = w->id;
     m.name = w->name;
     m.address = w->address;
-    m.invited_until_ms = clock_wall_ms() + INVITE_MS;
+    m.invited_until_ms = replication_time_ms(w->r) + INVITE_MS;
     c.op_case = MERLION__COMMAND__OP_MEMBER_SET;
     c.member_set = &m;
     membership_propose(w->r, &c, recorded, ask_new(w));

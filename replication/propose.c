@@ -134,7 +134,7 @@ void propose_command_finish(struct slice body, uint64_t node, uint64_t boot, uin
 static void waiting_admit(struct replication *r)
 {
     struct proposals *s = &r->proposals;
-    int64_t time_ms = list_empty(&s->waiting) ? 0 : cluster_time_propose(r);
+    int64_t time_ms = list_empty(&s->waiting) ? 0 : replication_time_ms(r);
     while (!list_empty(&s->waiting)) {
         struct proposal *oldest =
             list_empty(&s->pending) ? NULL : container_of(s->pending.next, struct proposal, order);

@@ -182,6 +182,9 @@ void replication_now(struct replication *r, struct replication_now *n_r);
  * was heard of, or without replication (NULL): this node's own. For what must not go wrong with one node's clock, as
  * how long a message has waited. Any thread. */
 int64_t replication_clock_ms(struct replication *r);
+/* What a command that is proposed now says: the cluster's clock, or the state's time where that is ahead of it; it goes
+ * on at half speed then. For what the state machine compares with its own time, as when a lease ends. Any thread. */
+int64_t replication_time_ms(struct replication *r);
 /* Serves no new client; gives leadership away. */
 void replication_drain(struct replication *r);
 

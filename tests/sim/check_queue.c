@@ -181,6 +181,13 @@ static void replies_take(struct leg *l, const Merlion__QueueLegOutcome *o)
     }
 }
 
+/* Never later than the holder meant to wait, should its clock be ahead of the state's time. */
+static int64_t due_next(const Merlion__QueueLegOutcome *o)
+{
+    int64_t wait = o->how ? o->next_ms - o->how->at_ms : 0, now = model.time_ms;
+    return wait >= 0 && o->next_ms > now + wait ? now + wait : o->next_ms;
+}
+
 static void leg_outcome(const Merlion__QueueOutcome *q, const Merlion__QueueLegOutcome *o, int status, uint64_t modseq)
 {
     struct leg *l = leg_of(o->item, o->leg);
@@ -196,7 +203,7 @@ static void leg_outcome(const Merlion__QueueOutcome *q, const Merlion__QueueLegO
     else
         replies_take(l, o);
     if (l->left > 0)
-        leg_wait(l, o->next_ms);
+        leg_wait(l, due_next(o));
     for (size_t i = 0; i < o->n_notices; i++)
         model_deliver_accounts(o->notices[i], modseq);
 }

@@ -8,10 +8,11 @@
 enum {
     DESTINATIONS = 3,
     WANTS_MAX = 3,
-    LEASE_MS = 20000,
+    LEASE_MS = 10000,
     LEASES_MAX = 8,
     PLACES_MAX = 4,
     IDLE_MS = 800,
+    RETRY_MAX_MS = 3000,
     /* As node/queue_internal.h and node/queue_void.c have them. */
     TOUCH_MS = 700,
     STRANGER_MS = 2000,
@@ -24,17 +25,9 @@ static void destination_name(char out[32], unsigned i)
     snprintf(out, 32, "elsewhere%u.test", i);
 }
 
-static int64_t state_ms(struct client *c)
+static int64_t time_ms(struct client *c)
 {
-    struct store_position p;
-    store_position(c->node->store, &p);
-    return p.time_ms;
-}
-
-static int64_t lease_until(struct client *c)
-{
-    int64_t now = replication_clock_ms(c->node->r), state = state_ms(c);
-    return (now > state ? now : state) + LEASE_MS;
+    return replication_time_ms(c->node->r);
 }
 
 static void holder_self(struct client *c, Merlion__QueueHolder *h)
@@ -44,7 +37,7 @@ static void holder_self(struct client *c, Merlion__QueueHolder *h)
     replication_now(c->node->r, &now);
     h->node = now.id;
     h->boot = now.boot;
-    h->until_ms = lease_until(c);
+    h->until_ms = time_ms(c) + LEASE_MS;
 }
 
 /* ---- entering: part of a delivery ---- */
@@ -106,7 +99,7 @@ static void lease(struct client *c)
     struct wants w = {.n = 0};
     if (store_view_open(c->node->store, &v) != 0)
         return;
-    store_queue_due_each(v, lease_until(c) - LEASE_MS, want_add, &w);
+    store_queue_due_each(v, time_ms(c), want_add, &w);
     store_view_close(&v);
     if (w.n == 0)
         return;
@@ -317,8 +310,8 @@ static struct outcome *outcome_new(struct client *c, const struct store_queue_le
     o->how.host = o->how.address = o->how.tls = "";
     o->leg.replies = o->reply_list;
     o->leg.notices = o->notice_list;
-    o->leg.next_ms = state_ms(c); /* at once: that time may stand still for minutes when clocks went back */
     o->leg.untried = sim_chance(50000);
+    o->leg.next_ms = time_ms(c) + (int64_t)sim_below(o->leg.untried ? 1 : RETRY_MAX_MS);
     o->account = model.accounts[sim_below(model.account_n)].id;
     return o;
 }
@@ -346,8 +339,7 @@ static void leg_deliver(struct client *c, struct runner *r, const struct held *h
         return;
     struct outcome *o = outcome_new(c, &t.leg);
     unsigned at = (unsigned)(tried_add(r, &t.leg) - r->tried);
-    int64_t now = lease_until(c) - LEASE_MS;
-    if (!touch_is_recent(r) || t.leg.until_ms <= now) /* its machine stood still, or it came to this too late */
+    if (!touch_is_recent(r) || t.leg.until_ms <= time_ms(c)) /* its machine stood still, or it came to this too late */
         o->leg.untried = true;
     for (unsigned k = 0; !o->leg.untried && k < t.n; k++)
         recipient_try(o, &t.leg, k, slice_str(t.addresses[k]));
@@ -376,7 +368,7 @@ static bool stranger_is_over(struct runner *r, uint64_t node)
 
 static void queue_act(struct client *c, struct runner *r)
 {
-    struct held h = {.now_ms = lease_until(c) - LEASE_MS};
+    struct held h = {.now_ms = time_ms(c)};
     outcomes_again(c, r);
     lease(c);
     if (c->node->state != NODE_UP || store_view_open(c->node->store, &h.v) != 0)

@@ -73,6 +73,9 @@ MUTANTS = {
     "start-not-kept": [("replication/identity_boot.c", """        rv = identity_dir_overwrite(dir, names[at], buf_slice(&b), e);
 """, """        rv = boot > have[other].boot + 1 ? 0 : rv;
 """)],
+    "time-stands-still": [("replication/cluster_time.c", """    return (most < ahead ? ahead : most) + steady_ms / 2;
+""", """    return state_ms;
+""")],
     # The guards around libraft.
     "stale-members-in-snapshot": [("replication/core_sync.c", """if (noted != 0 && noted <= raft_commit_index(&r->raft))
         return RAFT_BUSY;

@@ -1,4 +1,5 @@
-"""One node's clock is days off, ahead or behind: no mail is bounced, told to be late, or kept waiting by it."""
+"""One node's clock is days off, ahead or behind: no mail is bounced, told to be late, or kept waiting by it. Nor when all
+clocks were ahead together and are right again."""
 import json
 import time
 
@@ -9,6 +10,7 @@ from support.sink import Behaviour, Sink
 from support.submit import Submit, message
 
 DAY = 24 * 3600
+AHEAD = 2 * 3600
 TRIES = 6  # of each message, by whichever node has room
 
 
@@ -35,6 +37,32 @@ def clocks_give(t, cluster):
         cluster.env = ours
         cluster.wait_well()
     return clocks
+
+
+def all_were_ahead(t, cluster, clocks, user, later):
+    """The state's time is hours ahead of the clocks from then on: mail leaves, and is tried again, all the same."""
+    for c in clocks.values():
+        c.advance(AHEAD)
+    time.sleep(1.5)
+    s = Submit(cluster.nodes[0], user)
+    s.send(user, [user], message("ahead", user, user))  # the state's time is that of the clocks
+    s.close()
+    for c in clocks.values():
+        c.advance(-AHEAD)
+    time.sleep(1.5)
+    names = [f"again-{i}" for i in range(9)]
+    for i, name in enumerate(names):
+        s = Submit(cluster.nodes[i % 3], user)
+        s.send(user, [f"{name}@later.example"], message(name, user, "them"))
+        s.close()
+    at = cluster.nodes[0]
+    wait_for(lambda: len(queue(at)) == 9 and all(row["attempts"] >= TRIES for row in queue(at)), 90,
+             lambda: f"the clocks were ahead, and not all is tried {TRIES} times: {queue(at)}", every=0.3)
+    later.behaviour.rcpt = None
+    wait_for(lambda: not queue(at), 30, lambda: f"left: {queue(at)}", every=0.2)
+    check(sorted(later.by_name) == sorted(names), f"arrived: {sorted(later.by_name)}")
+    check(max(later.names().values()) == 1, "some arrived twice")
+    t.say(f"all were {AHEAD // 3600} hours ahead: 9 messages tried {TRIES} times, all arrived")
 
 
 def run(t):
@@ -71,4 +99,5 @@ def run(t):
             later.behaviour.rcpt = "451 4.7.1 later"
             clocks[wrong.name].advance(-days * DAY)
             t.say(f"a {role} {days} days off: 9 messages tried {TRIES} times by {len(tried)} nodes, no notices")
+    all_were_ahead(t, cluster, clocks, user, later)
     cluster.verify()

@@ -97,6 +97,24 @@ static void time_in_a_command(void **state)
     bytes_unref(&again);
 }
 
+/* All clocks were an hour ahead: the state's time goes on at half their speed, never back, until they are there. */
+static void state_ahead_goes_on(void **state)
+{
+    enum { HOUR = 3600 * 1000 };
+    _Atomic int64_t ahead = 0;
+    int64_t now = 1700000000000, steady = 50 * (int64_t)DAY;
+    (void)state;
+    assert_true(cluster_time_go_on(&ahead, now, steady) == now);
+    assert_true(cluster_time_go_on(&ahead, now, steady + 10) == now + 5);
+    /* Commands carry it; what was seen of them later, or older than that, slows nothing down. */
+    assert_true(cluster_time_go_on(&ahead, now + 5, steady + HOUR) == now + HOUR / 2);
+    assert_true(cluster_time_go_on(&ahead, now, steady + 2 * HOUR) == now + HOUR);
+    /* The clocks have gone beyond it. */
+    assert_true(cluster_time_go_on(&ahead, now + 3 * (int64_t)HOUR, steady + 3 * (int64_t)HOUR) ==
+                now + 3 * (int64_t)HOUR);
+    assert_true(cluster_time_go_on(&ahead, now, steady + 5 * (int64_t)HOUR) == now + 4 * (int64_t)HOUR);
+}
+
 /* Three voters, of which we are one, and a stand-by. `ahead`: how far the others' clocks are ahead of ours; 0 is not
  * known. */
 static bool members_now(const int64_t ahead[3], int64_t *from_ours_r)
@@ -144,10 +162,8 @@ static void members_clocks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(middle_clock),
-        cmocka_unit_test(times_are_limited),
-        cmocka_unit_test(time_in_a_command),
-        cmocka_unit_test(members_clocks),
+        cmocka_unit_test(middle_clock),        cmocka_unit_test(times_are_limited), cmocka_unit_test(time_in_a_command),
+        cmocka_unit_test(state_ahead_goes_on), cmocka_unit_test(members_clocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
