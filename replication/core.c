@@ -34,6 +34,7 @@ void core_turn(struct replication *r)
     if (r->life == CORE_CLOSING || atomic_load(&r->failed))
         return;
     core_raft_turn(r);
+    member_requests_turn(r);
     proposals_turn(r);
     reads_turn(r);
     if (core_is_leader(r))

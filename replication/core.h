@@ -8,7 +8,8 @@
  *   propose.c        proposals: queue, batches, forwarding, completion
  *   readindex.c      read barriers
  *   membership.c     changes of members and roles, as leader
- *   membership_request.c   what operators ask for
+ *   membership_request.c   what operators ask for: how it comes, waits for its turn, is answered
+ *   membership_action.c    and what is done
  *   cluster_time.c   clocks that differ
  *   contact.c        who is dead
  *   core_acked.c     what followers acknowledged, so that one that lost it learns of it
@@ -93,8 +94,9 @@ struct proposal {
     struct list item;  /* in the list of its state */
     struct list order; /* own ones: in `pending`, by seq */
     struct propose *p; /* whose it is; NULL: internal or forwarded to us */
-    proposal_cb cb;
+    proposal_cb cb;    /* internal: a leader's decision; NULL otherwise */
     void *cb_arg;
+    uint64_t term; /* internal: in which it was decided, and only in which it may go into the log */
     bool forwarded;
     bool unsure; /* it may be in the log already: sent once, and then no definite refusal */
     struct origin origin;
@@ -115,15 +117,20 @@ struct proposals {
     struct list pending; /* own with a seq, oldest first */
     struct proposal *bucket[PENDING_BUCKETS];
     uint64_t seq_next;
-    unsigned applies;
+    unsigned applies, decisions; /* decisions: internal ones that are open */
     size_t apply_bytes;
 };
+
+typedef void (*read_cb)(struct replication *r, void *arg, int status);
 
 struct read_wait {
     struct task task;
     struct replication *r;
     struct list item;
-    struct read_barrier *b; /* NULL: of another node */
+    struct read_barrier *b; /* NULL: internal, or of another node */
+    read_cb cb;             /* internal */
+    void *cb_arg;
+    uint64_t term; /* internal: in which it was asked */
     struct origin origin;
     int64_t deadline_ms;
     uint64_t index;
@@ -150,12 +157,18 @@ struct membership {
     struct raft_change change;
     struct raft_barrier barrier;
     struct raft_transfer transfer;
-    bool transferring, proposing;
+    bool transferring;
+    /* What reads records and then writes them goes one at a time: a proposal of ours, or an operator's request. */
+    bool proposing;
+    uint64_t turn;         /* the request's serial; 0: none */
+    uint64_t looked_term;  /* the last in which this node looked at the records as leader */
     struct list transfers; /* requests that want to know of its end */
     struct list requests;  /* open ones of operators */
     uint64_t serial;
     int64_t next_ms, status_ms, retry_ms, unfit_ms, format_ms;
-    uint64_t from_index; /* as leader: where the log ended at the election; a state behind it decides nothing */
+    /* As leader: where the log ended at the election, or behind our last decision. A state behind it decides nothing.
+     */
+    uint64_t from_index;
 };
 
 /* A leader that ended, whose end is not waited for. */
@@ -318,8 +331,11 @@ void proposals_leader_changed(struct replication *r);
 void proposals_result(struct replication *r, const struct applier_result *x);
 void proposals_forwarded(struct replication *r, struct origin o, struct slice payload);
 void proposals_cancel(struct replication *r);
-/* From inside the core: command is copied; cb on the core thread, once. */
-void proposals_internal(struct replication *r, struct slice command, proposal_cb cb, void *arg);
+/* What the leader decided from its own state: command is copied; cb on the core thread, once, possibly at once. It
+ * stands in this term only, as the next leader's state may say otherwise: ERR_NOTLEADER (nothing happened) when the
+ * term ends before it is in the log, ERR_TIMEOUT when it may be in a log, and take effect yet or never. deadline_ms:
+ * steady clock, 0: the default. */
+void proposals_internal(struct replication *r, struct slice command, int64_t deadline_ms, proposal_cb cb, void *arg);
 /* Leader: proposes a digest marker; cb gets its index. */
 int proposals_marker(struct replication *r, struct origin o);
 
@@ -329,6 +345,10 @@ void reads_turn(struct replication *r);
 void reads_tick(struct replication *r, int64_t now);
 void reads_applied(struct replication *r);
 void reads_asked(struct replication *r, struct origin o);
+/* As leader: cb once (on the core thread, not before this returns) with 0 when a majority has confirmed that nobody
+ * else led, and the own state has all that was committed; the node still leads, in the same term, while cb runs. Else
+ * ERR_NOTLEADER, or ERR_UNAVAILABLE at the deadline (steady clock). */
+void reads_internal(struct replication *r, int64_t deadline_ms, read_cb cb, void *arg);
 void reads_leader_changed(struct replication *r);
 void reads_cancel(struct replication *r);
 
@@ -337,6 +357,7 @@ void membership_init(struct replication *r);
 void membership_tick(struct replication *r, int64_t now);
 void membership_lost(struct replication *r); /* no longer leader */
 void membership_cancel(struct replication *r);
+bool membership_known(struct replication *r); /* leads, and its state has every earlier change of members */
 /* Gives leadership to `to`; wait (may be NULL) is handed to member_transferred at the end. */
 int membership_transfer(struct replication *r, uint64_t to, struct list *wait);
 uint64_t membership_best_heir(struct replication *r);
@@ -345,13 +366,17 @@ int membership_pin(struct store_view *v, uint64_t id);
 
 /* Packs c without id and time and proposes it. */
 struct Merlion__Command;
-void membership_propose(struct replication *r, const struct Merlion__Command *c, proposal_cb cb, void *arg);
+void membership_propose(struct replication *r, const struct Merlion__Command *c, int64_t deadline_ms, proposal_cb cb,
+                        void *arg);
 
 /* ---- membership_request.c ---- */
 void member_requests_init(struct replication *r);
+void member_requests_turn(struct replication *r); /* begins what waits for its turn */
 void membership_asked(struct replication *r, struct origin o, struct slice payload);
-void member_transferred(struct replication *r, struct list *transfer);
 void membership_requests_cancel(struct replication *r);
+
+/* ---- membership_action.c ---- */
+void member_transferred(struct replication *r, struct list *transfer);
 
 /* ---- core_acked.c ---- */
 enum { ACKED_BYTES = 16 };

@@ -312,9 +312,10 @@ static void leader_noticed(struct replication *r, uint64_t leader, unsigned shor
         log_event(LOG_INFO, "leader", LOG_U("leader", leader), LOG_U("term", term), LOG_U("self", is_leader));
     if (was_leader && (!is_leader || term != r->seen_term))
         membership_lost(r);
-    if (is_leader && !was_leader) {
+    if (is_leader && (!was_leader || term != r->seen_term)) {
         r->judging_ms = clock_steady_ms();
         r->membership.from_index = raft_last_index(&r->raft);
+        r->membership.next_ms = 0;
         pthread_mutex_lock(&r->now_lock);
         r->now.elections++;
         pthread_mutex_unlock(&r->now_lock);

@@ -42,12 +42,13 @@ int membership_pin(struct store_view *v, uint64_t id)
     return slice_eq(value, SLICE_LITERAL("spare")) ? RAFT_SPARE : -1;
 }
 
-void membership_propose(struct replication *r, const Merlion__Command *c, proposal_cb cb, void *arg)
+void membership_propose(struct replication *r, const Merlion__Command *c, int64_t deadline_ms, proposal_cb cb,
+                        void *arg)
 {
     size_t n = merlion__command__get_packed_size(c);
     uint8_t *packed = mem_alloc(n ? n : 1);
     merlion__command__pack(c, packed);
-    proposals_internal(r, slice_make(packed, n), cb, arg);
+    proposals_internal(r, slice_make(packed, n), deadline_ms, cb, arg);
     mem_free(packed);
 }
 
@@ -296,7 +297,7 @@ static void record_set(struct replication *r, uint64_t id, const char *name, con
     c.op_case = MERLION__COMMAND__OP_MEMBER_SET;
     c.member_set = &m;
     r->membership.proposing = true;
-    membership_propose(r, &c, record_set_done, NULL);
+    membership_propose(r, &c, 0, record_set_done, NULL);
 }
 
 /* An invited node came for the first time, or a member with another build. */
@@ -362,7 +363,7 @@ static bool decide_format(struct survey *s)
     m->format_ms = s->now + RETRY_AFTER_MS;
     m->proposing = true;
     log_event(LOG_INFO, "raising the command format", LOG_U("from", p.format), LOG_U("to", format));
-    membership_propose(s->r, &c, record_set_done, NULL);
+    membership_propose(s->r, &c, 0, record_set_done, NULL);
     return true;
 }
 
@@ -371,6 +372,8 @@ static bool decide_records(struct survey *s)
     struct replication *r = s->r;
     if (r->membership.proposing)
         return true;
+    if (r->membership.turn != 0)
+        return false;
     if (!s->self_known && !s->others_known) {
         const char *name = r->identity.name[0] ? r->identity.name : r->c.name ? r->c.name : "node";
         record_set(r, r->identity.node_id, name, r->advertise, r->identity.instance, r->identity.format_max,
@@ -385,17 +388,25 @@ static bool decide_records(struct survey *s)
     return decide_format(s);
 }
 
+/* A state that still replays the log knows some members and not the others. An election that no turn has noticed yet
+ * has not set from_index. */
+bool membership_known(struct replication *r)
+{
+    struct store_position p;
+    store_position(r->store, &p);
+    return core_is_leader(r) && r->seen_state == RAFT_LEADER && r->seen_term == raft_current_term(&r->raft) &&
+           p.index >= r->membership.from_index;
+}
+
 static void decide(struct replication *r, int64_t now)
 {
     struct membership *m = &r->membership;
     struct survey s = {.r = r, .now = now, .voters = core_voters(r)};
     if (m->step != CHANGE_IDLE || now < m->retry_ms || raft_transferee(&r->raft) != 0 || r->syncing)
         return;
-    /* A state that still replays the log knows some members and not the others. */
-    struct store_position p;
-    store_position(r->store, &p);
-    if (p.index < m->from_index || store_view_open(r->store, &s.v) != 0)
+    if (!membership_known(r) || store_view_open(r->store, &s.v) != 0)
         return;
+    m->looked_term = r->seen_term;
     store_member_each(s.v, record_seen, &s);
     for (unsigned i = 0; i < r->n_peers; i++)
         s.dead += dead_voter(&s, r->peers[i]);

@@ -6,7 +6,10 @@
  *                          done ◄── our own applier meets the request id ◄────────────────────┘ sent
  *
  * A command may be in the log twice after a retry: the store answers the second with the first one's result. While
- * applies are under way new proposals gather, and go down as one entry when one returns; an idle one goes at once. */
+ * applies are under way new proposals gather, and go down as one entry when one returns; an idle one goes at once.
+ *
+ * Internal ones (members, formats) are what a leader decided from its state, not what somebody asked for: to another
+ * leader, or in another term, they would overwrite what was decided since. They end with the term they were made in. */
 #include "replication/core.h"
 
 #include "node/base/clock.h"
@@ -68,6 +71,7 @@ static void proposal_done(struct replication *r, struct proposal *x, int status,
     }
     proposal_cb cb = x->cb;
     void *arg = x->cb_arg;
+    r->proposals.decisions -= cb != NULL;
     mem_free(x->p ? NULL : (void *)(uintptr_t)x->body.p);
     proposal_free(x);
     if (cb)
@@ -201,7 +205,9 @@ void replication_propose(struct replication *r, struct propose *p)
     task_post(&r->loop.queue, &x->task);
 }
 
-void proposals_internal(struct replication *r, struct slice command, proposal_cb cb, void *arg)
+/* ---- internal ---- */
+
+void proposals_internal(struct replication *r, struct slice command, int64_t deadline_ms, proposal_cb cb, void *arg)
 {
     struct proposal *x = proposal_new(r);
     uint8_t *copy = mem_alloc(command.n ? command.n : 1);
@@ -209,7 +215,30 @@ void proposals_internal(struct replication *r, struct slice command, proposal_cb
     x->body = slice_make(copy, command.n);
     x->cb = cb;
     x->cb_arg = arg;
-    proposal_enter(r, x);
+    x->deadline_ms = deadline_ms;
+    x->term = raft_current_term(&r->raft);
+    r->proposals.decisions++;
+    if (core_is_leader(r))
+        proposal_enter(r, x);
+    else
+        proposal_done(r, x, ERR_NOTLEADER, NULL, 0);
+}
+
+/* Those that are in no log yet, and whose term is over. */
+static void decisions_drop(struct replication *r)
+{
+    struct proposals *s = &r->proposals;
+    struct list *unplaced[] = {&s->waiting, &s->queue, &s->delayed};
+    if (s->decisions == 0)
+        return;
+    for (int i = 0; i < 3; i++) {
+        LIST_EACH(it, tmp, unplaced[i])
+        {
+            struct proposal *x = container_of(it, struct proposal, item);
+            if (x->cb && (!core_is_leader(r) || x->term != raft_current_term(&r->raft)))
+                proposal_done(r, x, ERR_NOTLEADER, NULL, 0);
+        }
+    }
 }
 
 /* ---- as leader: batches ---- */
@@ -234,6 +263,19 @@ static void batch_free(struct batch *b)
     mem_free(b);
 }
 
+/* Leadership was lost: it may be committed yet, or not. Once more, under the same id. */
+static void placed_lost(struct replication *r, struct proposal *x)
+{
+    if (!x || x->state != PROPOSAL_SENT || x->sent_to != r->identity.node_id)
+        return;
+    if (x->cb) {
+        proposal_done(r, x, ERR_TIMEOUT, NULL, 0);
+        return;
+    }
+    x->unsure = true;
+    delay(r, x, 0);
+}
+
 static void batch_done(struct raft_apply *req, int status, void *result)
 {
     struct batch *b = req->data;
@@ -248,12 +290,7 @@ static void batch_done(struct raft_apply *req, int status, void *result)
         } else if (it->forwarded) {
             core_answer_status(r, it->origin, status == 0 ? 0 : ERR_NOTLEADER, req->index);
         } else if (status != 0) {
-            /* Leadership was lost: it may be committed yet, or not. Once more, under the same id. */
-            struct proposal *x = pending_find(r, it->seq);
-            if (x && x->state == PROPOSAL_SENT && x->sent_to == r->identity.node_id) {
-                x->unsure = true;
-                delay(r, x, 0);
-            }
+            placed_lost(r, pending_find(r, it->seq));
         }
     }
     batch_free(b);
@@ -364,6 +401,8 @@ static bool batch_send(struct replication *r)
         } else {
             x->sent_to = r->identity.node_id;
             state_set(r, x, PROPOSAL_SENT);
+            if (x->cb) /* also when its outcome is not waited for: the next decision knows it */
+                r->membership.from_index = raft_last_index(&r->raft);
         }
     }
     return rc == 0;
@@ -475,6 +514,7 @@ static void forwarded_refuse(struct replication *r)
 void proposals_turn(struct replication *r)
 {
     struct proposals *s = &r->proposals;
+    decisions_drop(r);
     waiting_admit(r);
     if (list_empty(&s->queue))
         return;

@@ -24,6 +24,9 @@ static void read_done(struct replication *r, struct read_wait *w, int status)
         w->b->status = status;
         w->b->impl = NULL;
         task_post(w->b->home, &w->b->task);
+    } else if (w->cb) {
+        bool leads = core_is_leader(r) && raft_current_term(&r->raft) == w->term;
+        w->cb(r, w->cb_arg, status == 0 && !leads ? ERR_NOTLEADER : status);
     } else {
         core_answer_status(r, w->origin, status, w->index);
     }
@@ -80,6 +83,14 @@ void reads_asked(struct replication *r, struct origin o)
     list_append(&r->reads.waiting, &w->item);
 }
 
+void reads_internal(struct replication *r, int64_t deadline_ms, read_cb cb, void *arg)
+{
+    struct read_wait *w = mem_zalloc(sizeof *w);
+    *w = (struct read_wait){.r = r, .cb = cb, .cb_arg = arg, .deadline_ms = deadline_ms};
+    w->term = raft_current_term(&r->raft);
+    list_append(&r->reads.waiting, &w->item);
+}
+
 /* The index of those in `asked` is known. Others only wanted the index; ours wait for the store. */
 static void asked_known(struct replication *r, uint64_t index)
 {
@@ -87,7 +98,7 @@ static void asked_known(struct replication *r, uint64_t index)
     {
         struct read_wait *w = container_of(it, struct read_wait, item);
         w->index = index;
-        if (w->b) {
+        if (w->b || w->cb) {
             list_remove(&w->item);
             list_append(&r->reads.known, &w->item);
         } else {
@@ -231,14 +242,28 @@ static void index_ask(struct replication *r, uint64_t leader, int64_t now)
 
 /* ---- turns ---- */
 
-/* What other nodes asked a leader that is none any more. */
-static void remote_refuse(struct replication *r)
+/* What other nodes, or its own parts, asked a leader that is none any more. */
+static void leaders_refuse(struct replication *r)
 {
     LIST_EACH(it, tmp, &r->reads.waiting)
     {
         struct read_wait *w = container_of(it, struct read_wait, item);
         if (!w->b)
             read_done(r, w, ERR_NOTLEADER);
+    }
+}
+
+/* Internal ones end with their term, also when this node leads the next one, or only waits for its own state. */
+static void internal_refuse(struct replication *r)
+{
+    struct list *all[] = {&r->reads.waiting, &r->reads.known};
+    for (int i = 0; i < 2; i++) {
+        LIST_EACH(it, tmp, all[i])
+        {
+            struct read_wait *w = container_of(it, struct read_wait, item);
+            if (w->cb && (!core_is_leader(r) || w->term != raft_current_term(&r->raft)))
+                read_done(r, w, ERR_NOTLEADER);
+        }
     }
 }
 
@@ -253,7 +278,7 @@ void reads_turn(struct replication *r)
             round_start(r, now);
         return;
     }
-    remote_refuse(r);
+    leaders_refuse(r);
     uint64_t leader = core_leader(r);
     if (leader != 0 && !list_empty(&s->waiting) && now >= s->not_before_ms)
         index_ask(r, leader, now);
@@ -295,8 +320,9 @@ void reads_leader_changed(struct replication *r)
     s->round = false;
     s->not_before_ms = 0;
     move_all(&s->asked, &s->waiting);
+    internal_refuse(r);
     if (!core_is_leader(r))
-        remote_refuse(r);
+        leaders_refuse(r);
 }
 
 void reads_cancel(struct replication *r)

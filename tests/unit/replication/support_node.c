@@ -274,6 +274,46 @@ static void member(enum member_action action, const char *name, const char *addr
     mem_free(m.token);
 }
 
+/* Both in the core's queue before it looks. */
+static void invite_two(const char *a, const char *b)
+{
+    struct member_request m[2] = {{.name = a, .address = "127.0.0.1:1"}, {.name = b, .address = "127.0.0.1:2"}};
+    open_requests = 2;
+    for (int i = 0; i < 2; i++) {
+        m[i].task.run = one_done;
+        m[i].home = &home;
+        m[i].action = MEMBER_INVITE;
+        replication_member(node.r, &m[i]);
+    }
+    home_wait(&open_requests);
+    dprintf(node.fd, "%s %s\n", m[0].status ? err_name(m[0].status) : "ok", m[1].status ? err_name(m[1].status) : "ok");
+    mem_free(m[0].token);
+    mem_free(m[1].token);
+}
+
+static bool member_print(void *arg, const struct store_member *m)
+{
+    struct buf *b = arg;
+    char id[32];
+    snprintf(id, sizeof id, " %llu:", (unsigned long long)m->id);
+    buf_append_slice(b, slice_str(id));
+    buf_append_slice(b, m->name);
+    return true;
+}
+
+/* Of this node's own state: " 1:n0 2:n1", ascending by id. */
+static void members(void)
+{
+    struct store_view *v;
+    struct buf b = {0};
+    if (store_view_open(node.store, &v) != 0)
+        abort();
+    store_member_each(v, member_print, &b);
+    dprintf(node.fd, "ok%.*s\n", (int)buf_len(&b), (const char *)buf_slice(&b).p);
+    store_view_close(&v);
+    buf_close(&b);
+}
+
 static void status(bool digests)
 {
     static struct replication_status s;
@@ -418,6 +458,10 @@ static bool request(char *line)
         status(*verb == 'd');
     else if (!strcmp(verb, "invite"))
         member(MEMBER_INVITE, a, b, 0, false);
+    else if (!strcmp(verb, "invite2"))
+        invite_two(a, b);
+    else if (!strcmp(verb, "members"))
+        members();
     else if (!strcmp(verb, "remove"))
         member(MEMBER_REMOVE, a, NULL, 0, false);
     else if (!strcmp(verb, "role"))
