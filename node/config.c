@@ -345,9 +345,18 @@ void config_free(struct config **cp)
     *cp = NULL;
     if (!c)
         return;
-    char *texts[] = {c->path,           c->name,         c->data,        c->hostname,        c->peer_listen,
-                     c->peer_advertise, c->admin_socket, c->http_listen, c->tls_certificate, c->tls_key,
-                     c->queue_resolvers, c->queue_ca_file};
+    char *texts[] = {c->path,
+                     c->name,
+                     c->data,
+                     c->hostname,
+                     c->peer_listen,
+                     c->peer_advertise,
+                     c->admin_socket,
+                     c->http_listen,
+                     c->tls_certificate,
+                     c->tls_key,
+                     c->queue_resolvers,
+                     c->queue_ca_file};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         mem_free(texts[i]);
     mem_free(c);

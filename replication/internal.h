@@ -17,17 +17,20 @@
 /* Loads DIR/node. ERR_NOTFOUND: no member yet. The SSL contexts are made here. */
 int identity_load(const char *data_dir, struct link_identity *id_r, struct err_detail *e);
 void identity_close(struct link_identity *id);
-/* Makes a token: certificate and key for node `id`, signed by the CA, the CA's certificate, ids, name, advertise address and the members' peer addresses to dial
- * first (host:port,...), base64 text. mem_free it. */
-int identity_token_make(const char *ca_cert_pem, const char *ca_key_pem, uint64_t cluster_id, uint64_t id, const char *name, const char *advertise,
-                        const char *peers, char **token_r, struct err_detail *e);
-/* How long a token made by identity_token_make can be used to join (checked by the joiner; the invitation in the state decides). */
+/* Makes a token: certificate and key for node `id`, signed by the CA, the CA's certificate, ids, name, advertise
+ * address and the members' peer addresses to dial first (host:port,...), base64 text. mem_free it. */
+int identity_token_make(const char *ca_cert_pem, const char *ca_key_pem, uint64_t cluster_id, uint64_t id,
+                        const char *name, const char *advertise, const char *peers, char **token_r,
+                        struct err_detail *e);
+/* How long a token made by identity_token_make can be used to join (checked by the joiner; the invitation in the state
+ * decides). */
 enum { IDENTITY_TOKEN_MS = 24 * 3600 * 1000 };
 /* This node made the cluster (init): with an empty Raft log it bootstraps Raft with itself as the only voter. */
 bool identity_is_first(const char *data_dir);
-/* The number of this start: now_ms, or one more than the last start's when the clock was set back. Kept in DIR/node before it is used,
- * also on a full disk: a number used twice would give new requests the results of old ones, one lower than earlier ones would be refused
- * as too old, and what an earlier start leased would be nobody's (queue_void.c). ERR_NOSPACE: there is no file yet to write over. */
+/* The number of this start: now_ms, or one more than the last start's when the clock was set back. Kept in DIR/node
+ * before it is used, also on a full disk: a number used twice would give new requests the results of old ones, one
+ * lower than earlier ones would be refused as too old, and what an earlier start leased would be nobody's
+ * (queue_void.c). ERR_NOSPACE: there is no file yet to write over. */
 int identity_boot_next(const char *data_dir, uint64_t now_ms, uint64_t *boot_r, struct err_detail *e);
 /* The peers written by init (empty) or join: what a node that has no state yet dials. Comma separated; mem_free. */
 char *identity_first_peers(const char *data_dir);
@@ -49,7 +52,7 @@ struct bulk_config {
 };
 int bulk_start(const struct bulk_config *c, struct bulk **b_r, struct err_detail *e);
 unsigned bulk_port(const struct bulk *b); /* the one listened on, when the address said 0 */
-void bulk_stop(struct bulk **b); /* blocks; completes what is pending with ERR_CANCELED */
+void bulk_stop(struct bulk **b);          /* blocks; completes what is pending with ERR_CANCELED */
 struct bulk_peer {
     uint64_t id;
     char address[128]; /* of its BULK listener */

@@ -530,4 +530,3 @@ size_t link_queued(const struct link *l)
 {
     return l->stream ? stream_queued(l->stream) : 0;
 }
-

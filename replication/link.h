@@ -68,15 +68,16 @@ struct link_events {
 };
 enum { LINK_QUEUE_LOW = 1024 * 1024, LINK_QUEUE_HIGH = 8 * 1024 * 1024 };
 
-/* Outgoing (peer_id 0: whoever of the cluster is there): dials, and redials with backoff (50 ms .. 1 s, jittered) until link_close. Pings a silent peer; a peer that
- * answers nothing for dead_ms is down. */
+/* Outgoing (peer_id 0: whoever of the cluster is there): dials, and redials with backoff (50 ms .. 1 s, jittered) until
+ * link_close. Pings a silent peer; a peer that answers nothing for dead_ms is down. */
 struct link *link_dial(uv_loop_t *loop, const struct link_identity *id, enum link_class class, uint64_t peer_id,
                        const char *address, unsigned dead_ms, const struct link_events *ev, void *arg);
-/* Outgoing: asked about the peer's hello before `up`, like a listener's ok(); not 0: hung up, and dialled again later. Who answers at a
- * member's address may be another instance under its id: a data folder that was set up anew, and forgot what it voted for. */
+/* Outgoing: asked about the peer's hello before `up`, like a listener's ok(); not 0: hung up, and dialled again later.
+ * Who answers at a member's address may be another instance under its id: a data folder that was set up anew, and
+ * forgot what it voted for. */
 void link_set_ok(struct link *l, int (*ok)(void *arg, const struct link_hello *peer), void *arg);
-/* Outgoing: told of each attempt that ended before `up`: ERR_DENIED, ERR_CONFLICT, ERR_STALE, ERR_VERSION are the peer's own words, ERR_TIMEOUT
- * is silence, the rest is the network's. The link may be closed in it. */
+/* Outgoing: told of each attempt that ended before `up`: ERR_DENIED, ERR_CONFLICT, ERR_STALE, ERR_VERSION are the
+ * peer's own words, ERR_TIMEOUT is silence, the rest is the network's. The link may be closed in it. */
 void link_set_failed(struct link *l, void (*failed)(void *arg, struct link *l, int status, const char *why), void *arg);
 /* Accepted connections of one listener. ok(): may this peer connect? 0 or err.h (it is told why and closed).
  * accepted(): a link that is up; the receiver owns it and calls link_set_events, and link_close after its down. */
@@ -104,7 +105,8 @@ int link_request(struct link *l, uint8_t type, struct slice a, struct slice b, u
                  void *arg);
 /* Never ERR_BUSY: whoever serves requests bounds how many of them it has open. */
 /* The same with a payload that is sent without being copied: takes a reference of its own. */
-int link_request_bytes(struct link *l, uint8_t type, struct bytes *payload, unsigned timeout_ms, link_answer_cb cb, void *arg);
+int link_request_bytes(struct link *l, uint8_t type, struct bytes *payload, unsigned timeout_ms, link_answer_cb cb,
+                       void *arg);
 int link_answer(struct link *l, uint64_t request, struct slice a, struct slice b);
 /* A frame of a given request number, for streams of LINK_STATE_PART. */
 int link_send_numbered(struct link *l, uint8_t type, uint64_t request, struct slice a, struct slice b);

@@ -73,7 +73,8 @@ int link_request(struct link *l, uint8_t type, struct slice a, struct slice b, u
     return rv;
 }
 
-int link_request_bytes(struct link *l, uint8_t type, struct bytes *payload, unsigned timeout_ms, link_answer_cb cb, void *arg)
+int link_request_bytes(struct link *l, uint8_t type, struct bytes *payload, unsigned timeout_ms, link_answer_cb cb,
+                       void *arg)
 {
     if (l->state == LINK_STATE_UP && link_queued(l) > LINK_QUEUE_HIGH)
         return ERR_BUSY;

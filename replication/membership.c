@@ -193,7 +193,8 @@ struct survey {
     struct replication *r;
     int64_t now;
     bool self_known, others_known;
-    unsigned voters, dead;
+    unsigned members;               /* that have joined */
+    unsigned voters, dead, leaving; /* voters: of all; silent for long; that are to be no voters any more */
     struct store_view *v;
 };
 
@@ -203,7 +204,28 @@ static bool record_seen(void *arg, const struct store_member *m)
     bool self = m->id == s->r->identity.node_id;
     s->self_known = s->self_known || self;
     s->others_known = s->others_known || !self;
+    s->members += m->instance != 0;
     return true;
+}
+
+static bool pinned_away(struct store_view *v, uint64_t id)
+{
+    int pin = membership_pin(v, id);
+    return pin == RAFT_STANDBY || pin == RAFT_SPARE;
+}
+
+bool membership_role_spared(struct replication *r, struct store_view *v, uint64_t id)
+{
+    unsigned members = 0, stay = 0;
+    struct store_member m;
+    for (unsigned i = 0; i < r->raft.configuration.n; i++) {
+        uint64_t other = r->raft.configuration.servers[i].id;
+        if (store_member_get(v, other, &m) != 0 || m.instance == 0)
+            continue;
+        members++;
+        stay += other != id && !pinned_away(v, other);
+    }
+    return members < r->c.voters_target || stay >= r->c.voters_target;
 }
 
 static bool dead_voter(const struct survey *s, const struct peer *p)
@@ -253,10 +275,11 @@ static bool decide_role(struct survey *s, struct peer *p)
     if (!p->in_config)
         return false;
     if (p->role == RAFT_VOTER) {
-        /* Never so few that the rest has no majority that is alive. */
+        /* Never so few that the rest has no majority that is alive, nor fewer than wanted: another one takes the place
+         * first. */
         bool spared = s->voters > 1 && alive - (dead_voter(s, p) ? 0 : 1) >= (s->voters - 1) / 2 + 1;
-        bool pinned = pin == RAFT_STANDBY || pin == RAFT_SPARE;
-        if (!spared || !(pinned || (dead_voter(s, p) && s->voters > target)))
+        bool enough = s->voters > target, few = s->members < target;
+        if (!spared || !(pinned_away(s->v, p->id) ? enough || few : dead_voter(s, p) && enough))
             return false;
         change_begin(r, CHANGE_ASSIGN, p->id, NULL, RAFT_STANDBY);
         return true;
@@ -269,7 +292,8 @@ static bool decide_role(struct survey *s, struct peer *p)
         change_begin(r, CHANGE_ASSIGN, p->id, NULL, RAFT_SPARE);
         return true;
     }
-    bool wanted = pin == RAFT_VOTER || (pin == -1 && (s->voters < target || (s->voters == target && alive < target)));
+    bool wanted = pin == RAFT_VOTER ||
+                  (pin == -1 && (s->voters - s->leaving < target || (s->voters == target && alive < target)));
     if (p->role == RAFT_STANDBY && wanted && caught_up(s, p)) {
         change_begin(r, CHANGE_ASSIGN, p->id, NULL, RAFT_VOTER);
         return true;
@@ -410,11 +434,13 @@ static void decide(struct replication *r, int64_t now)
     store_member_each(s.v, record_seen, &s);
     for (unsigned i = 0; i < r->n_peers; i++)
         s.dead += dead_voter(&s, r->peers[i]);
+    for (unsigned i = 0; i < r->raft.configuration.n; i++)
+        s.leaving += r->raft.configuration.servers[i].role == RAFT_VOTER &&
+                     pinned_away(s.v, r->raft.configuration.servers[i].id);
     bool done = decide_records(&s) || decide_config(&s);
     for (unsigned i = 0; !done && i < r->n_peers; i++)
         done = decide_role(&s, r->peers[i]);
-    int own_pin = membership_pin(s.v, r->identity.node_id);
-    bool leave = (!s.self_known && s.others_known) || own_pin == RAFT_STANDBY || own_pin == RAFT_SPARE;
+    bool leave = (!s.self_known && s.others_known) || pinned_away(s.v, r->identity.node_id);
     store_view_close(&s.v);
     /* Removed or demoted ourselves: the next leader does it. */
     if (!done && leave && now >= m->unfit_ms) {

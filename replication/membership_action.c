@@ -273,12 +273,17 @@ static void remove_member(struct member_wait *w)
     last_propose(w, removal_propose);
 }
 
-static void role_set(struct member_wait *w)
+static void role_set(struct member_wait *w, struct store_view *v)
 {
     static const char *const names[] = {"standby", "voter", "spare"};
     char name[64];
     if (w->role < 0 || w->role > 2) {
         member_request_finish(w, ERR_INVALID, "a role is standby, voter or spare", NULL);
+        return;
+    }
+    if (w->role != 1 && !membership_role_spared(w->r, v, w->id)) {
+        member_request_finish(w, ERR_CONFLICT,
+                              "too few voters would be left: add a member, or make another one a voter, first", NULL);
         return;
     }
     snprintf(name, sizeof name, "member.%llu.role", (unsigned long long)w->id);
@@ -331,7 +336,7 @@ void member_action_begin(struct member_wait *w)
     else if (w->action == MEMBER_REMOVE)
         remove_member(w);
     else if (w->action == MEMBER_ROLE)
-        role_set(w);
+        role_set(w, v);
     else
         transfer(w);
     store_view_close(&v);

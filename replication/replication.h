@@ -146,7 +146,7 @@ struct member_status {
     struct sum128 digest; /* at digest_index */
     uint64_t digest_index;
     int64_t uptime_ms, seen_ms_ago; /* -1: never */
-    char state[24];                 /* "ok", "syncing", "healing", "unreachable", "catching-up", "draining", "disk-full", … */
+    char state[24]; /* "ok", "syncing", "healing", "unreachable", "catching-up", "draining", "disk-full", … */
 };
 struct replication_status {
     struct task task;

@@ -111,7 +111,7 @@ const struct admin_verb admin_verbs[] = {
     {.name = "member role",
      .summary = "Make a node voter, standby or spare",
      .about = "A voter counts for the majority. A standby replicates and serves clients, without a vote. A spare does "
-              "neither.",
+              "neither. A voter stops being one as soon as another member has its place; refused when none may.",
      .examples = "mailctl member role n3 voter\n",
      .args = {{"name", ADMIN_STRING, REQUIRED, .help = "the node's name"},
               {"role", ADMIN_STRING, REQUIRED, .choices = "voter standby spare", .help = "its new role"}},

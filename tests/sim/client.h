@@ -10,7 +10,7 @@ struct client {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool posted;
-    bool late; /* its commands are answered when its node shows them */
+    bool late;                   /* its commands are answered when its node shows them */
     uint64_t put_voters, voters; /* body_put's and propose's of the last ones */
 };
 void client_signal(void *arg);

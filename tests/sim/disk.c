@@ -229,10 +229,10 @@ bool sim_disk_flip(struct sim_host *h, enum sim_disk_part part)
 {
     static const char *const names[] = {"log", "state", "index of bodies", "bodies"};
     unsigned host = sim_host_index(h);
-    bool done = part == SIM_DISK_LOG      ? log_flip(host)
-                : part == SIM_DISK_STATE  ? disk_lmdb_flip(host, "state")
-                : part == SIM_DISK_INDEX  ? disk_lmdb_flip(host, "local")
-                                          : segment_flip(host);
+    bool done = part == SIM_DISK_LOG     ? log_flip(host)
+                : part == SIM_DISK_STATE ? disk_lmdb_flip(host, "state")
+                : part == SIM_DISK_INDEX ? disk_lmdb_flip(host, "local")
+                                         : segment_flip(host);
     sim_counts.flips += done;
     if (done)
         sim_trace("disk %u damaged: %s", host, names[part]);

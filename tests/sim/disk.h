@@ -45,7 +45,7 @@ void disk_names_forget(unsigned host);
 void disk_lmdb_crash(unsigned host, bool power);
 void disk_lmdb_forget(unsigned host);
 void disk_lmdb_move(const char *from, const char *to);
-void disk_lmdb_drop(const char *folder); /* it is gone */
+void disk_lmdb_drop(const char *folder);                /* it is gone */
 bool disk_lmdb_flip(unsigned host, const char *folder); /* nobody has it open */
 
 /* ---- log.c ---- */

@@ -58,7 +58,7 @@ static void entries_trim(struct log_disk *d, uint64_t first)
         mem_free(d->entries[i]);
     if (drop > 0)
         if (drop < d->n)
-        memmove(d->entries, d->entries + drop, (d->n - drop) * sizeof *d->entries);
+            memmove(d->entries, d->entries + drop, (d->n - drop) * sizeof *d->entries);
     d->n -= drop;
     d->first += drop;
     if (d->bad < d->first)

@@ -308,15 +308,16 @@ static void totals_print(void)
 {
     printf("commands=%llu acknowledged=%llu unknown=%llu refused=%llu repeats=%llu reads=%llu bodies=%llu "
            "collected=%llu checks=%llu "
-           "power_cuts=%llu cuts=%llu pauses=%llu skews=%llu disk_errors=%llu full=%llu flips=%llu healed=%llu membership=%llu "
+           "power_cuts=%llu cuts=%llu pauses=%llu skews=%llu disk_errors=%llu full=%llu flips=%llu healed=%llu "
+           "membership=%llu "
            "handovers=%llu other=%llu cpu_ms=%.1f\n",
            (unsigned long long)total.commands, (unsigned long long)total.acknowledged,
            (unsigned long long)total.unknown, (unsigned long long)total.refused, (unsigned long long)total.retried,
            (unsigned long long)total.reads, (unsigned long long)total.bodies, (unsigned long long)total.collected,
            (unsigned long long)total.checks, (unsigned long long)total.power_cuts, (unsigned long long)total.cuts,
            (unsigned long long)total.pauses, (unsigned long long)total.skews, (unsigned long long)total.disk_errors,
-           (unsigned long long)total.full, (unsigned long long)total.flips, (unsigned long long)total.healed, (unsigned long long)total.membership,
-           (unsigned long long)total.handovers, (unsigned long long)total.other,
+           (unsigned long long)total.full, (unsigned long long)total.flips, (unsigned long long)total.healed,
+           (unsigned long long)total.membership, (unsigned long long)total.handovers, (unsigned long long)total.other,
            (double)cpu_us / 1000 / (double)(done ? done : 1));
     printf("SIM seeds=%llu failed=%llu diverged=%llu lost=%llu dup=%llu uid_reuse=%llu stale=%llu crashes=%llu "
            "restarts=%llu transfers=%llu %s\n",

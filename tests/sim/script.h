@@ -30,7 +30,6 @@ struct sim_node {
     struct blob_log *blobs;
     struct replication *r;
     unsigned clients, sessions, busy, between; /* what runs on it, sessions among it; in a call; not blocked in it */
-    bool demoted;                              /* asked to be a standby; it may take a while, or have been refused */
     bool damaged;                              /* its disk failed, or was changed: it may refuse to start */
     int64_t troubled_us; /* until then it may end by itself: its disk fails or is slow, or it was paused */
     int64_t down_until_us;

@@ -119,7 +119,6 @@ bool cluster_join(struct sim_node *n)
 
 static void name_next(struct sim_node *n)
 {
-    n->demoted = false;
     snprintf(n->name, sizeof n->name, "n%u-%u", sim_host_index(n->host), ++n->generation);
 }
 

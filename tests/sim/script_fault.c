@@ -300,22 +300,15 @@ static void fault_remove(void)
     n->state = NODE_ASIDE;
 }
 
-/* Any number of standbys, never fewer than three voters wanted. */
+/* Whatever an operator asks for: it is refused when too few voters would be left. */
 static void fault_role(void)
 {
     struct replication_now now;
     struct sim_node *n = node_any(NODE_UP), *at = leader_or_any();
-    unsigned others = 0;
-    for (unsigned i = 0; i < NODES; i++)
-        others += &nodes[i] != n && !nodes[i].demoted && node_now(&nodes[i], &now) && now.role == VOTER;
     if (!n || !at || !node_now(n, &now))
         return;
-    int role = now.role == VOTER ? 0 : VOTER;
-    if (role != VOTER && others < 3)
-        return;
-    n->demoted = role != VOTER;
     sim_counts.membership++;
-    node_member(at, MEMBER_ROLE, n->name, NULL, role, false, NULL);
+    node_member(at, MEMBER_ROLE, n->name, NULL, now.role == VOTER ? 0 : VOTER, false, NULL);
 }
 
 static void fault_transfer(void)

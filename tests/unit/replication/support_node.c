@@ -81,7 +81,7 @@ static void fatal_exit(void *arg, int status, const char *why)
     _exit(3);
 }
 
-static int propose_ms; /* 0: replication's own limit */
+static int propose_ms;          /* 0: replication's own limit */
 static uint64_t propose_voters; /* of the last one */
 
 static int propose_wait(const Merlion__Command *c, Merlion__Result **result_r)

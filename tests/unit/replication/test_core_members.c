@@ -62,6 +62,34 @@ static void dead_voter_is_replaced(void **state)
         cluster_stop(&c, i);
 }
 
+static bool role_is(int node, int role)
+{
+    for (int i = 0; i < 600 && field(node_ask(&c, node, "now"), "role") != role; i++)
+        nap(50);
+    return field(node_ask(&c, node, "now"), "role") == role;
+}
+
+/* A voter becomes a standby once another member has its place, and is asked to in vain when there is none. */
+static void enough_voters_are_left(void **state)
+{
+    (void)state;
+    cluster_grow(&c, 3);
+    assert_true(strncmp(node_ask(&c, 0, "role n1 0"), "error conflict", 14) == 0);
+    assert_true(role_is(1, 1));
+    cluster_join(&c, 3, 0);
+    assert_true(role_is(3, 0));
+    assert_string_equal(node_ask(&c, 3, "role n1 0"), "ok ");
+    assert_true(role_is(3, 1));
+    assert_true(role_is(1, 0));
+    assert_true(strncmp(node_ask(&c, 1, "role n2 0"), "error conflict", 14) == 0);
+    assert_string_equal(node_ask(&c, 1, "role n1 1"), "ok ");
+    assert_string_equal(node_ask(&c, 1, "role n2 0"), "ok ");
+    assert_true(role_is(1, 1));
+    assert_true(role_is(2, 0));
+    for (int i = 0; i < 4; i++)
+        cluster_stop(&c, i);
+}
+
 static void removed_member_is_shut_out(void **state)
 {
     (void)state;
@@ -199,6 +227,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(dead_voter_is_replaced, begin, end),
+        cmocka_unit_test_setup_teardown(enough_voters_are_left, begin, end),
         cmocka_unit_test_setup_teardown(removed_member_is_shut_out, begin, end),
         cmocka_unit_test_setup_teardown(writers_learn_of_other_voters, begin, end),
         cmocka_unit_test_setup_teardown(ids_are_not_used_again, begin, end),
