@@ -363,7 +363,7 @@ int membership_transfer(struct replication *r, uint64_t to, struct list *wait);
 uint64_t membership_best_heir(struct replication *r);
 /* The role that an operator pinned with a setting; -1: none. */
 int membership_pin(struct store_view *v, uint64_t id);
-/* Whether enough members that may vote are left without it (in a cluster of fewer than wanted: always). */
+/* Whether as many members that may vote are left without it as there are to be. */
 bool membership_role_spared(struct replication *r, struct store_view *v, uint64_t id);
 
 /* Packs c without id and time and proposes it. */

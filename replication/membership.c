@@ -193,8 +193,7 @@ struct survey {
     struct replication *r;
     int64_t now;
     bool self_known, others_known;
-    unsigned members;               /* that have joined */
-    unsigned voters, dead, leaving; /* voters: of all; silent for long; that are to be no voters any more */
+    unsigned voters, dead, leaving; /* of all; silent for long; that are to be no voters any more */
     struct store_view *v;
 };
 
@@ -204,7 +203,6 @@ static bool record_seen(void *arg, const struct store_member *m)
     bool self = m->id == s->r->identity.node_id;
     s->self_known = s->self_known || self;
     s->others_known = s->others_known || !self;
-    s->members += m->instance != 0;
     return true;
 }
 
@@ -216,16 +214,13 @@ static bool pinned_away(struct store_view *v, uint64_t id)
 
 bool membership_role_spared(struct replication *r, struct store_view *v, uint64_t id)
 {
-    unsigned members = 0, stay = 0;
+    unsigned left = 0;
     struct store_member m;
     for (unsigned i = 0; i < r->raft.configuration.n; i++) {
         uint64_t other = r->raft.configuration.servers[i].id;
-        if (store_member_get(v, other, &m) != 0 || m.instance == 0)
-            continue;
-        members++;
-        stay += other != id && !pinned_away(v, other);
+        left += other != id && !pinned_away(v, other) && store_member_get(v, other, &m) == 0 && m.instance != 0;
     }
-    return members < r->c.voters_target || stay >= r->c.voters_target;
+    return left >= r->c.voters_target;
 }
 
 static bool dead_voter(const struct survey *s, const struct peer *p)
@@ -278,8 +273,7 @@ static bool decide_role(struct survey *s, struct peer *p)
         /* Never so few that the rest has no majority that is alive, nor fewer than wanted: another one takes the place
          * first. */
         bool spared = s->voters > 1 && alive - (dead_voter(s, p) ? 0 : 1) >= (s->voters - 1) / 2 + 1;
-        bool enough = s->voters > target, few = s->members < target;
-        if (!spared || !(pinned_away(s->v, p->id) ? enough || few : dead_voter(s, p) && enough))
+        if (!spared || s->voters <= target || !(pinned_away(s->v, p->id) || dead_voter(s, p)))
             return false;
         change_begin(r, CHANGE_ASSIGN, p->id, NULL, RAFT_STANDBY);
         return true;
