@@ -111,7 +111,9 @@ static void send_message(void *arg, const struct raft_message *m)
     if (m->type == RAFT_REQUEST_VOTE && core_unfit(r) && r->leader_since_ms != 0 &&
         clock_steady_ms() - r->leader_since_ms < UNFIT_WAIT_MS)
         return;
-    core_send(r, m);
+    struct raft_message corrected = *m;
+    raft_guard_vote_correct(&r->raft, &corrected);
+    core_send(r, &corrected);
 }
 
 static void snapshot_wanted(void *arg, uint64_t index)

@@ -347,6 +347,16 @@ static int guard_send(struct raft_io *io, struct raft_io_send *req, const struct
     return 0;
 }
 
+/* libraft answers a pre-vote with the term that it was asked for, also when it refuses because its own is higher. Then
+ * a candidate that has the best log, and alone could win, never learns of that term, and those who have it have not the
+ * log: nobody is elected any more. With its own term in the answer the candidate goes on from there. */
+void raft_guard_vote_correct(const struct raft *r, struct raft_message *m)
+{
+    struct raft_request_vote_result *v = &m->request_vote_result;
+    if (m->type == RAFT_REQUEST_VOTE_RESULT && v->pre_vote && !v->vote_granted && v->term < r->current_term)
+        v->term = r->current_term;
+}
+
 static void sends_finish(struct raft_guard *g, int status)
 {
     while (!list_empty(&g->sends)) {

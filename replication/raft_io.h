@@ -69,6 +69,8 @@ void raft_guard_flush(struct raft_guard *g);
 void raft_guard_snapshot_put(struct raft_guard *g, struct slice descriptor);
 /* The term of an entry in the log or of the last snapshot; 0: unknown. (libraft has it, but no call for it.) */
 uint64_t raft_guard_term_of(const struct raft *r, uint64_t index);
+/* For each message that is sent: mends what libraft says wrong. */
+void raft_guard_vote_correct(const struct raft *r, struct raft_message *m);
 /* A LINK_RAFT payload from peer `id`. ERR_PROTOCOL: garbage. */
 int raft_guard_receive(struct raft_guard *g, struct raft *r, uint64_t id, const char *address, struct slice payload);
 

@@ -576,6 +576,25 @@ static void entries_cut_off_the_log_are_skipped(void **state)
     free(r.trail.records);
 }
 
+static void refused_candidates_learn_the_term(void **state)
+{
+    (void)state;
+    static const struct {
+        bool pre_vote, granted;
+        uint64_t term, want; /* ours is 7 */
+    } cases[] = {
+        {true, false, 3, 7}, {true, false, 7, 7}, {true, false, 8, 8}, {true, true, 3, 3}, {false, false, 3, 3}};
+    struct raft r = {.current_term = 7};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct raft_message m = {.type = RAFT_REQUEST_VOTE_RESULT,
+                                 .request_vote_result = {.term = cases[i].term,
+                                                         .vote_granted = cases[i].granted,
+                                                         .pre_vote = cases[i].pre_vote}};
+        raft_guard_vote_correct(&r, &m);
+        assert_int_equal(m.request_vote_result.term, cases[i].want);
+    }
+}
+
 /* libraft grants votes as a voter only; one that was made a voter may not know that yet. */
 static void stand_by_is_asked_as_a_voter(void **state)
 {
@@ -614,6 +633,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(snapshots_have_the_term_of_their_index, begin, end),
         cmocka_unit_test_setup_teardown(snapshots_are_dropped_while_busy, begin, end),
         cmocka_unit_test_setup_teardown(entries_cut_off_the_log_are_skipped, begin, end),
+        cmocka_unit_test(refused_candidates_learn_the_term),
         cmocka_unit_test_setup_teardown(stand_by_is_asked_as_a_voter, begin, end),
         cmocka_unit_test_setup_teardown(follower_sticks_for_the_minimum_timeout, begin, end),
     };
