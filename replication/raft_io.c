@@ -93,6 +93,7 @@ static int guard_load(struct raft_io *io, raft_term *term, raft_id *voted_for, s
     }
     g->next = last + 1;
     g->persisted = last;
+    g->term = *term;
     return 0;
 }
 
@@ -212,12 +213,19 @@ static int guard_truncate(struct raft_io *io, raft_index index)
     return rc;
 }
 
+/* A candidate that is asked for its vote once more (its request came twice) gets it again, and libraft writes that down
+ * again: the term first, with no vote, then the vote. A crash between the two would take back a vote that was given,
+ * and the term could have two leaders. */
 static int guard_set_term(struct raft_io *io, raft_term term)
 {
     struct raft_guard *g = guard_of(io);
+    if (term == g->term)
+        return 0;
     int rc = g->inner.set_term(io, term);
     if (rc != 0)
         fatal(g, rc, "write the term");
+    else
+        g->term = term;
     return rc;
 }
 

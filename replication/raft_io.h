@@ -8,6 +8,7 @@
  * hole.
  * - a segment of the log that cannot be closed, and a log that cannot be cut, end the process: libraft takes no notice,
  * and loads what is left over at wrong indexes when it starts again.
+ * - a vote on disk is not taken back by writing its term again.
  * - the mark follows every finished append and leads every truncation.
  * - a local snapshot_put is held until the store is durable at its index: only then may the log be cut.
  * - what libraft has cut off its log after a snapshot is left out of an AppendEntries that comes late: libraft takes it
@@ -42,6 +43,7 @@ struct raft_guard {
     struct mark *mark;
     uint64_t next;      /* index of the next entry appended */
     uint64_t persisted; /* log on disk up to here */
+    uint64_t term;      /* on disk; 0: unknown */
     raft_io_recv_cb recv;
     struct list appends; /* under way, oldest first */
     struct list sends;   /* taken, their callbacks owed */
