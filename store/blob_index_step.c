@@ -35,8 +35,9 @@ static int state_get(struct blob_index *x, MDB_txn *txn, bool segments, int64_t 
 {
     MDB_val key = state_key(), value;
     int rc = mdb_get(txn, x->local, &key, &value);
-    if (rc == MDB_NOTFOUND) { /* segments without an index: it was lost, and the notes of missing bodies with it */
-        atomic_store(&x->recheck, segments);
+    if (rc == MDB_NOTFOUND) {
+        /* Lost, and the notes of missing bodies with it; or new, which looks the same to one that had no body yet. */
+        atomic_store(&x->recheck, true);
         x->crashed_ms = segments ? now_ms : 0;
         return 0;
     }

@@ -10,7 +10,6 @@ static void append_and_read(void **state)
     struct blob_bench *t = *state;
     struct blob_stats st;
     blob_bench_open(t);
-    assert_false(blob_recheck_needed(t->log));
     assert_int_equal(blob_bench_check(t, 1), ERR_NOTFOUND);
     assert_int_equal(blob_bench_append(t, 0, 300), 0);
     for (unsigned i = 0; i < 300; i++)
@@ -33,7 +32,9 @@ static void reopen(void **state)
     struct blob_bench *t = *state;
     for (unsigned round = 0; round < 6; round++) {
         blob_bench_open(t);
-        assert_false(blob_recheck_needed(t->log));
+        /* A new one may be one that was lost, with the notes of what is missing: the state may be older than that. */
+        assert_int_equal(blob_recheck_needed(t->log), round == 0);
+        blob_recheck_done(t->log);
         assert_int_equal(blob_bench_append(t, round * 40, round * 40 + 40), 0);
         blob_close(&t->log);
     }
