@@ -453,61 +453,6 @@ static void snapshots_are_dropped_while_busy(void **state)
     buf_close(&b);
 }
 
-/* A vote is asked of a follower that has a leader: the flag that libraft is given decides whether it may look at it. */
-static raft_time fake_now;
-static bool seen_disrupt;
-
-static raft_time fake_time(struct raft_io *io)
-{
-    (void)io;
-    return fake_now;
-}
-
-static const struct raft_server *voting; /* whose role is looked at; NULL: nobody's */
-
-static void on_vote(struct raft_io *io, struct raft_message *m)
-{
-    (void)io;
-    assert_int_equal(m->type, RAFT_REQUEST_VOTE);
-    assert_true(!voting || voting->role == RAFT_VOTER);
-    seen_disrupt = m->request_vote.disrupt_leader;
-}
-
-static void follower_sticks_for_the_minimum_timeout(void **state)
-{
-    (void)state;
-    static struct raft r;
-    static const struct {
-        unsigned short as;
-        raft_time silent_ms;
-        bool lost, pre_vote, disrupt;
-    } cases[] = {
-        {RAFT_FOLLOWER, 0, false, true, false},  {RAFT_FOLLOWER, 499, false, true, false},
-        {RAFT_FOLLOWER, 500, false, true, true}, {RAFT_FOLLOWER, 700, false, false, true},
-        {RAFT_FOLLOWER, 10, true, true, true},   {RAFT_FOLLOWER, 10, true, false, true},
-        {RAFT_LEADER, 5000, true, true, false},  {RAFT_CANDIDATE, 5000, true, true, false},
-    };
-    memset(&r, 0, sizeof r);
-    g.inner.time = fake_time;
-    assert_int_equal(g.io.start(&g.io, 100, NULL, on_vote), 0);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct raft_message m = {
-            .type = RAFT_REQUEST_VOTE,
-            .request_vote = {.term = 4, .candidate_id = 7, .last_log_index = 9, .pre_vote = cases[i].pre_vote}};
-        struct buf b = {0};
-        r.state = cases[i].as;
-        r.election_timeout = 500;
-        r.election_timer_start = 10000;
-        fake_now = 10000 + cases[i].silent_ms;
-        g.leader_lost = cases[i].lost;
-        assert_int_equal(message_encode(&m, 0, 0, &b), 0);
-        seen_disrupt = !cases[i].disrupt;
-        assert_int_equal(raft_guard_receive(&g, &r, 7, "h:7", buf_slice(&b)), 0);
-        assert_int_equal(seen_disrupt, cases[i].disrupt);
-        buf_close(&b);
-    }
-}
-
 /* The log here begins behind 17, a snapshot holds all up to 20, and 22 is committed, 23 the last. */
 static struct raft_append_entries seen_append;
 
@@ -576,48 +521,6 @@ static void entries_cut_off_the_log_are_skipped(void **state)
     free(r.trail.records);
 }
 
-static void refused_candidates_learn_the_term(void **state)
-{
-    (void)state;
-    static const struct {
-        bool pre_vote, granted;
-        uint64_t term, want; /* ours is 7 */
-    } cases[] = {
-        {true, false, 3, 7}, {true, false, 7, 7}, {true, false, 8, 8}, {true, true, 3, 3}, {false, false, 3, 3}};
-    struct raft r = {.current_term = 7};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct raft_message m = {.type = RAFT_REQUEST_VOTE_RESULT,
-                                 .request_vote_result = {.term = cases[i].term,
-                                                         .vote_granted = cases[i].granted,
-                                                         .pre_vote = cases[i].pre_vote}};
-        raft_guard_vote_correct(&r, &m);
-        assert_int_equal(m.request_vote_result.term, cases[i].want);
-    }
-}
-
-/* libraft grants votes as a voter only; one that was made a voter may not know that yet. */
-static void stand_by_is_asked_as_a_voter(void **state)
-{
-    (void)state;
-    static struct raft r;
-    struct buf b = {0};
-    struct raft_message m = {.type = RAFT_REQUEST_VOTE, .request_vote = {.term = 4, .candidate_id = 7}};
-    memset(&r, 0, sizeof r);
-    r.id = 5;
-    g.inner.time = fake_time;
-    raft_configuration_init(&r.configuration);
-    assert_int_equal(raft_configuration_add(&r.configuration, 7, "h:7", RAFT_VOTER), 0);
-    assert_int_equal(raft_configuration_add(&r.configuration, 5, "h:5", RAFT_STANDBY), 0);
-    voting = &r.configuration.servers[1];
-    assert_int_equal(g.io.start(&g.io, 100, NULL, on_vote), 0);
-    assert_int_equal(message_encode(&m, 0, 0, &b), 0);
-    assert_int_equal(raft_guard_receive(&g, &r, 7, "h:7", buf_slice(&b)), 0);
-    assert_int_equal(voting->role, RAFT_STANDBY);
-    voting = NULL;
-    buf_close(&b);
-    raft_configuration_close(&r.configuration);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -633,9 +536,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(snapshots_have_the_term_of_their_index, begin, end),
         cmocka_unit_test_setup_teardown(snapshots_are_dropped_while_busy, begin, end),
         cmocka_unit_test_setup_teardown(entries_cut_off_the_log_are_skipped, begin, end),
-        cmocka_unit_test(refused_candidates_learn_the_term),
-        cmocka_unit_test_setup_teardown(stand_by_is_asked_as_a_voter, begin, end),
-        cmocka_unit_test_setup_teardown(follower_sticks_for_the_minimum_timeout, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
