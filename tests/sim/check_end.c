@@ -30,7 +30,7 @@ void check_body_durable(const struct body_hash *hash)
     unsigned there = 0;
     sim_counts.bodies++;
     for (unsigned i = 0; i < NODES; i++) {
-        if (nodes[i].damaged || nodes[i].state == NODE_ASIDE)
+        if (nodes[i].damaged || nodes[i].rotten || nodes[i].state == NODE_ASIDE)
             return; /* one disk may have lost it: it is healed from the others */
         if (nodes[i].state == NODE_UP)
             there += blob_has(nodes[i].blobs, hash);

@@ -31,6 +31,7 @@ struct sim_node {
     struct replication *r;
     unsigned clients, sessions, busy, between; /* what runs on it, sessions among it; in a call; not blocked in it */
     bool damaged;                              /* its disk failed, or was changed: it may refuse to start */
+    bool rotten;                               /* bits of its bodies were flipped: which, it knows when it reads them */
     int64_t troubled_us; /* until then it may end by itself: its disk fails or is slow, or it was paused */
     int64_t down_until_us;
     uint32_t format_max; /* of an older build; 0: this one's */

@@ -186,7 +186,7 @@ bool cluster_whole(void)
         if (nodes[i].state == NODE_NONE)
             continue;
         if (!node_now(&nodes[i], &now) || !now.has_leader || now.syncing || now.missing || now.refused ||
-            nodes[i].damaged || now.applied < damage_index)
+            nodes[i].damaged || nodes[i].rotten || now.applied < damage_index)
             return false;
         voters += now.role == 1;
     }

@@ -265,6 +265,7 @@ static void fault_flip(void)
         return;
     cluster_damaged();
     n->damaged = part == SIM_DISK_LOG || part == SIM_DISK_BODIES;
+    n->rotten = n->rotten || part == SIM_DISK_BODIES;
 }
 
 /* ---- members ---- */

@@ -252,7 +252,7 @@ void node_wipe(struct sim_node *n)
 {
     down(n, 0);
     n->state = NODE_ASIDE; /* until it has joined again */
-    n->damaged = false;
+    n->damaged = n->rotten = false;
     sim_host_crash(n->host, true);
     sim_disk_wipe(n->host);
 }

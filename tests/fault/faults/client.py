@@ -49,7 +49,7 @@ class Client:
         self.validity, self.given = {}, {}  # UIDVALIDITY of mailboxes; which message a UID stands for
         self.imap = self.lmtp = None
         self.acked = self.refused = 0
-        self.recent = collections.deque(maxlen=6)  # what was done last, and what came of it
+        self.recent = collections.deque(maxlen=30)  # what was done last, and what came of it
 
     # ---- connections ----
 
