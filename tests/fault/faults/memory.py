@@ -39,7 +39,8 @@ def arm(run, control):
 def memory(run):
     """An allocation of a node under load fails, once or from then on: it ends or goes on, and all it acknowledged is there."""
     for nodes, rounds in ((1, run.scale(6, 150)), (3, run.scale(3, 60))):
-        rig = run.rig(nodes).up().make_clients()
+        # A node that lives on may still be at a write that a client gave up (20 s): it gives up first.
+        rig = run.rig(nodes, settings=["limits.write_wait_ms=8000"]).up().make_clients()
         for _ in range(rounds):
             victim = run.rnd.choice(rig.nodes)
             control = rig.control[victim.name]
