@@ -816,8 +816,8 @@ static void references_are_rechecked(void **state)
     char command[400];
     for (unsigned i = 0; i < N; i++)
         own_append(c, 1, i, 100, &hash[i]);
-    store_deliver(n->store, hash, N, 100);
     WAIT_UNTIL(!blob_recheck_needed(n->blobs), 20000); /* a new one is compared once */
+    store_deliver(n->store, hash, N, 100);
     bulk_stop(&n->bulk);
     /* The folder as a crash leaves it: copied while in use. */
     snprintf(command, sizeof(command), "cp -r %s %s/crashed", n->dir, c->root);
