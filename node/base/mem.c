@@ -8,8 +8,8 @@
 
 enum { EXIT_LACKING = 70 }; /* EX_SOFTWARE, as for failing storage: start again */
 
-/* Says so and ends the process, without asking for more memory to do it. */
-static _Noreturn void lacking(size_t n)
+/* Without asking for more memory to do it. */
+_Noreturn void mem_lacking(size_t n)
 {
     log_without_memory("out of memory", "octets", n);
     _exit(EXIT_LACKING);
@@ -19,7 +19,7 @@ void *mem_alloc(size_t n)
 {
     void *p = malloc(n ? n : 1);
     if (!p)
-        lacking(n);
+        mem_lacking(n);
     return p;
 }
 
@@ -27,7 +27,7 @@ void *mem_zalloc(size_t n)
 {
     void *p = calloc(1, n ? n : 1);
     if (!p)
-        lacking(n);
+        mem_lacking(n);
     return p;
 }
 
@@ -35,7 +35,7 @@ void *mem_realloc(void *p, size_t n)
 {
     p = realloc(p, n ? n : 1);
     if (!p)
-        lacking(n);
+        mem_lacking(n);
     return p;
 }
 

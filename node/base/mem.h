@@ -12,6 +12,8 @@ void *mem_realloc(void *p, size_t n);
 char *mem_strdup(const char *s);
 char *mem_strndup(struct slice s); /* adds a NUL */
 void mem_free(void *p);
+/* A library could not allocate n octets (0: not known): says so and ends the process. */
+_Noreturn void mem_lacking(size_t n);
 /* For secrets: not elided by the compiler. */
 void mem_wipe(void *p, size_t n);
 

@@ -21,6 +21,8 @@ int imap_pattern_read(struct arena *a, bool utf8, struct slice in, struct slice 
         struct slice s = buf_slice(&b);
         utf8proc_ssize_t n = utf8proc_map(s.n ? s.p : (const uint8_t *)"", (utf8proc_ssize_t)s.n, &nfc,
                                           UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+        if (n == UTF8PROC_ERROR_NOMEM) /* the name is not to blame */
+            mem_lacking(0);
         if (n < 0)
             status = ERR_INVALID;
         else
