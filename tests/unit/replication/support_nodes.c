@@ -315,3 +315,24 @@ bool cluster_digests_equal(struct test_cluster *c, int by, int members)
         printf("# digests: %s\n", a);
     return same == 1;
 }
+
+/* ---- of a test program ---- */
+
+int cluster_setup(void **state)
+{
+    cluster_make(*state);
+    return 0;
+}
+
+int cluster_teardown(void **state)
+{
+    cluster_end(*state);
+    return 0;
+}
+
+void cluster_tests_filter(void)
+{
+    const char *only = getenv("TEST_ONLY");
+    if (only)
+        cmocka_set_test_filter(only);
+}

@@ -44,6 +44,12 @@ void cluster_join(struct test_cluster *c, int i, int by);
 /* n nodes, all of them voters. */
 void cluster_grow(struct test_cluster *c, int n);
 
+/* A test with a fresh cluster of its own, which is ended after it. */
+#define CLUSTER_TEST(f, cluster) cmocka_unit_test_prestate_setup_teardown(f, cluster_setup, cluster_teardown, cluster)
+int cluster_setup(void **state);
+int cluster_teardown(void **state);
+void cluster_tests_filter(void); /* TEST_ONLY=PATTERN in the environment: these tests alone */
+
 /* One request, one answer (valid until the next). Fails the test when the node does not answer in 40 s. */
 const char *node_ask(struct test_cluster *c, int i, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void node_tell(struct test_cluster *c, int i, const char *line); /* without waiting */

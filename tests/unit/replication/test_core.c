@@ -17,20 +17,6 @@
 
 static struct test_cluster c;
 
-static int begin(void **state)
-{
-    (void)state;
-    cluster_make(&c);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    cluster_end(&c);
-    return 0;
-}
-
 static void alone_restarts_with_what_it_acknowledged(void **state)
 {
     (void)state;
@@ -197,16 +183,14 @@ static void given_away_is_not_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(alone_restarts_with_what_it_acknowledged, begin, end),
-        cmocka_unit_test_setup_teardown(three_see_each_others_writes, begin, end),
-        cmocka_unit_test_setup_teardown(once_through_killed_leaders, begin, end),
-        cmocka_unit_test_setup_teardown(leadership_moves_under_load, begin, end),
-        cmocka_unit_test_setup_teardown(killed_leader_is_missed_at_once, begin, end),
-        cmocka_unit_test_setup_teardown(two_of_three_dead, begin, end),
-        cmocka_unit_test_setup_teardown(given_away_is_not_refused, begin, end),
+        CLUSTER_TEST(alone_restarts_with_what_it_acknowledged, &c),
+        CLUSTER_TEST(three_see_each_others_writes, &c),
+        CLUSTER_TEST(once_through_killed_leaders, &c),
+        CLUSTER_TEST(leadership_moves_under_load, &c),
+        CLUSTER_TEST(killed_leader_is_missed_at_once, &c),
+        CLUSTER_TEST(two_of_three_dead, &c),
+        CLUSTER_TEST(given_away_is_not_refused, &c),
     };
-    const char *only = getenv("TEST_ONLY");
-    if (only)
-        cmocka_set_test_filter(only);
+    cluster_tests_filter();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

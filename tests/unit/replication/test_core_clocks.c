@@ -14,20 +14,6 @@
 
 static struct test_cluster c;
 
-static int begin(void **state)
-{
-    (void)state;
-    cluster_make(&c);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    cluster_end(&c);
-    return 0;
-}
-
 /* One node a day ahead: its own mail comes in, and so does everybody else's, as the state's time stays with the others.
  */
 static void clock_ahead_harms_nobody(void **state)
@@ -89,11 +75,9 @@ static void clock_behind_is_no_bar(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(clock_ahead_harms_nobody, begin, end),
-        cmocka_unit_test_setup_teardown(clock_behind_is_no_bar, begin, end),
+        CLUSTER_TEST(clock_ahead_harms_nobody, &c),
+        CLUSTER_TEST(clock_behind_is_no_bar, &c),
     };
-    const char *only = getenv("TEST_ONLY");
-    if (only)
-        cmocka_set_test_filter(only);
+    cluster_tests_filter();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

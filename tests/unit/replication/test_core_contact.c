@@ -15,20 +15,6 @@
 
 static struct test_cluster c;
 
-static int begin(void **state)
-{
-    (void)state;
-    cluster_make(&c);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    cluster_end(&c);
-    return 0;
-}
-
 static long long now(int i, const char *name)
 {
     return field(node_ask(&c, i, "now"), name);
@@ -186,14 +172,10 @@ static void new_cluster_has_the_latest(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_minority_judges_nobody, begin, end),
-        cmocka_unit_test_setup_teardown(killed_members_are_named, begin, end),
-        cmocka_unit_test_setup_teardown(silent_members_are_named, begin, end),
-        cmocka_unit_test_setup_teardown(format_follows_the_builds, begin, end),
-        cmocka_unit_test_setup_teardown(new_cluster_has_the_latest, begin, end),
+        CLUSTER_TEST(a_minority_judges_nobody, &c),   CLUSTER_TEST(killed_members_are_named, &c),
+        CLUSTER_TEST(silent_members_are_named, &c),   CLUSTER_TEST(format_follows_the_builds, &c),
+        CLUSTER_TEST(new_cluster_has_the_latest, &c),
     };
-    const char *only = getenv("TEST_ONLY");
-    if (only)
-        cmocka_set_test_filter(only);
+    cluster_tests_filter();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

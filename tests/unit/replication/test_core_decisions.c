@@ -21,20 +21,6 @@ enum { VOTER = 1, LEADS_ALONE_MS = 20000 };
 
 static struct test_cluster c;
 
-static int begin(void **state)
-{
-    (void)state;
-    cluster_make(&c);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    cluster_end(&c);
-    return 0;
-}
-
 /* Three voters. Node 0 leads, and goes on for that long when it hears nobody. */
 static void three_make(unsigned alone_ms)
 {
@@ -169,14 +155,12 @@ static void leader_alone_does_not_say_who_is_no_member(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(request_at_the_start_waits, begin, end),
-        cmocka_unit_test_setup_teardown(invited_at_once_get_ids_of_their_own, begin, end),
-        cmocka_unit_test_setup_teardown(invitation_of_a_deposed_leader_does_not_come_back, begin, end),
-        cmocka_unit_test_setup_teardown(record_of_a_deposed_leader_does_not_come_back, begin, end),
-        cmocka_unit_test_setup_teardown(leader_alone_does_not_say_who_is_no_member, begin, end),
+        CLUSTER_TEST(request_at_the_start_waits, &c),
+        CLUSTER_TEST(invited_at_once_get_ids_of_their_own, &c),
+        CLUSTER_TEST(invitation_of_a_deposed_leader_does_not_come_back, &c),
+        CLUSTER_TEST(record_of_a_deposed_leader_does_not_come_back, &c),
+        CLUSTER_TEST(leader_alone_does_not_say_who_is_no_member, &c),
     };
-    const char *only = getenv("TEST_ONLY");
-    if (only)
-        cmocka_set_test_filter(only);
+    cluster_tests_filter();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

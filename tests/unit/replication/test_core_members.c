@@ -19,20 +19,6 @@
 
 static struct test_cluster c;
 
-static int begin(void **state)
-{
-    (void)state;
-    cluster_make(&c);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    cluster_end(&c);
-    return 0;
-}
-
 static void dead_voter_is_replaced(void **state)
 {
     (void)state;
@@ -238,17 +224,11 @@ static void full_disk_gives_leadership_away(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(dead_voter_is_replaced, begin, end),
-        cmocka_unit_test_setup_teardown(enough_voters_are_left, begin, end),
-        cmocka_unit_test_setup_teardown(removed_member_is_shut_out, begin, end),
-        cmocka_unit_test_setup_teardown(writers_learn_of_other_voters, begin, end),
-        cmocka_unit_test_setup_teardown(ids_are_not_used_again, begin, end),
-        cmocka_unit_test_setup_teardown(used_token_is_refused_aloud, begin, end),
-        cmocka_unit_test_setup_teardown(transfer_is_tried_again, begin, end),
-        cmocka_unit_test_setup_teardown(full_disk_gives_leadership_away, begin, end),
+        CLUSTER_TEST(dead_voter_is_replaced, &c),     CLUSTER_TEST(enough_voters_are_left, &c),
+        CLUSTER_TEST(removed_member_is_shut_out, &c), CLUSTER_TEST(writers_learn_of_other_voters, &c),
+        CLUSTER_TEST(ids_are_not_used_again, &c),     CLUSTER_TEST(used_token_is_refused_aloud, &c),
+        CLUSTER_TEST(transfer_is_tried_again, &c),    CLUSTER_TEST(full_disk_gives_leadership_away, &c),
     };
-    const char *only = getenv("TEST_ONLY");
-    if (only)
-        cmocka_set_test_filter(only);
+    cluster_tests_filter();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,20 +14,6 @@
 
 static struct test_cluster c;
 
-static int begin(void **state)
-{
-    (void)state;
-    cluster_make(&c);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    cluster_end(&c);
-    return 0;
-}
-
 /* Bodies that the state does not refer to and nobody has are missed no more, though nothing is written meanwhile; one
  * that it refers to stays missed. */
 static void nobodys_bodies_are_dropped(void **state)
@@ -269,17 +255,15 @@ static void lost_state_of_a_node_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(far_behind_copies_the_state, begin, end),
-        cmocka_unit_test_setup_teardown(nobodys_bodies_are_dropped, begin, end),
-        cmocka_unit_test_setup_teardown(all_killed_at_once, begin, end),
-        cmocka_unit_test_setup_teardown(damaged_log_refuses_to_start, begin, end),
-        cmocka_unit_test_setup_teardown(log_put_back_is_found_by_the_leader, begin, end),
-        cmocka_unit_test_setup_teardown(lost_state_is_made_anew, begin, end),
-        cmocka_unit_test_setup_teardown(lost_state_of_a_node_alone, begin, end),
-        cmocka_unit_test_setup_teardown(half_made_cluster_is_made, begin, end),
+        CLUSTER_TEST(far_behind_copies_the_state, &c),
+        CLUSTER_TEST(nobodys_bodies_are_dropped, &c),
+        CLUSTER_TEST(all_killed_at_once, &c),
+        CLUSTER_TEST(damaged_log_refuses_to_start, &c),
+        CLUSTER_TEST(log_put_back_is_found_by_the_leader, &c),
+        CLUSTER_TEST(lost_state_is_made_anew, &c),
+        CLUSTER_TEST(lost_state_of_a_node_alone, &c),
+        CLUSTER_TEST(half_made_cluster_is_made, &c),
     };
-    const char *only = getenv("TEST_ONLY");
-    if (only)
-        cmocka_set_test_filter(only);
+    cluster_tests_filter();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
